@@ -1,0 +1,39 @@
+"""The table of all checks: what can be known, when, from which port and in what time.
+
+This is the table of contents of the product. Adding a check is one file, one row, one section of settings, one entry
+in ``policy.vocabulary`` and one page of docs. No registration by import.
+
+Known gaps: none.
+"""
+
+from __future__ import annotations
+
+from gateway.checks.arc import arc
+from gateway.checks.dkim import dkim
+from gateway.checks.dmarc import dmarc
+from gateway.checks.dnsbl import dnsbl
+from gateway.checks.greylist import greylist
+from gateway.checks.helo import helo
+from gateway.checks.iprev import iprev
+from gateway.checks.loop import loop
+from gateway.checks.rate import rate, rate_messages
+from gateway.checks.recipient import recipient
+from gateway.checks.run import Check
+from gateway.checks.spf import spf
+from gateway.mail.phase import Phase
+
+CHECKS: tuple[Check, ...] = (
+    #     name         phase          run        port         budget
+    Check("iprev", Phase.CONNECT, iprev, "dns", 3.0, needs_client=True),
+    Check("dnsbl", Phase.CONNECT, dnsbl, "dns", 4.0, needs_client=True),
+    Check("rate", Phase.CONNECT, rate, "store", 0.3, needs_client=True),
+    Check("helo", Phase.HELO, helo, "dns", 3.0),
+    Check("spf", Phase.MAIL, spf, "dns", 20.0, needs_client=True),
+    Check("rate", Phase.MAIL, rate_messages, "store", 0.3, needs_client=True),
+    Check("recipient", Phase.RCPT, recipient, "mailstore", 6.0),
+    Check("greylist", Phase.RCPT, greylist, "store", 0.3, needs_client=True, after=("recipient",)),
+    Check("loop", Phase.CONTENT, loop, "", 1.0),
+    Check("dkim", Phase.CONTENT, dkim, "dns", 10.0),
+    Check("arc", Phase.CONTENT, arc, "dns", 10.0),
+    Check("dmarc", Phase.CONTENT, dmarc, "dns", 10.0, after=("dkim",)),
+)

@@ -1,0 +1,98 @@
+"""Run the checks of one phase: concurrently, each under its budget; the only broad ``except`` of the program.
+
+A timeout, a dead port and a crash inside a check become the same kind of fact: a temperror with its cause. No check
+decides what that means, and no check can take the session down.
+
+Known gaps: a check that never awaits cannot be stopped by its budget; CPU-heavy ones leave the loop themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from gateway.mail.finding import Cause, Finding, Why
+from gateway.mail.phase import Phase
+from gateway.mail.transaction import Transaction
+from gateway.policy.settings import CheckSettings, ChecksSettings
+from gateway.ports import Ports
+from gateway.ports.failure import PortFailure
+
+log = logging.getLogger("mxgw.checks")
+
+CheckFunction = Callable[[Transaction, Ports, CheckSettings], Awaitable[Finding | None]]
+"""A check: transaction, ports and its own section of the policy's settings in, a finding out; None: not applicable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One row of the table. budget in seconds. port: what it needs ('' for none), which chooses the posture when it is
+    out. needs_client: it judges the client's address and is left out where that is unknown. after: checks of the same
+    phase whose findings it reads."""
+
+    name: str
+    phase: Phase
+    run: CheckFunction
+    port: str
+    budget: float
+    needs_client: bool = False
+    after: tuple[str, ...] = ()
+
+
+async def run_phase(
+    checks: Sequence[Check], phase: Phase, tx: Transaction, ports: Ports, settings: ChecksSettings
+) -> tuple[Transaction, dict[str, float]]:
+    """Run all checks of a phase, layer by layer. Returns the transaction with their findings in the table's order, and
+    seconds by check name."""
+    pending = [
+        check
+        for check in checks
+        if check.phase is phase
+        and settings.of(check.name).enabled
+        and (tx.connection.client_known or not check.needs_client)
+    ]
+    order = [check.name for check in pending]
+    found: dict[str, Finding] = {}
+    seconds: dict[str, float] = {}
+    while pending:
+        waiting = {check.name for check in pending}
+        layer = [check for check in pending if not waiting.intersection(check.after)]
+        current = tx.with_findings(found)
+        results = await _together([_timed(check, current, ports, settings.of(check.name), seconds) for check in layer])
+        found.update({check.name: result for check, result in zip(layer, results, strict=True) if result is not None})
+        pending = [check for check in pending if check not in layer]
+    return tx.with_findings({name: found[name] for name in order if name in found}), seconds
+
+
+async def _together(jobs: Sequence[Awaitable[Finding | None]]) -> list[Finding | None]:
+    # one job needs no task of its own: a third of the phases run a single check
+    if len(jobs) == 1:
+        return [await jobs[0]]
+    return list(await asyncio.gather(*jobs))
+
+
+async def _timed(
+    check: Check, tx: Transaction, ports: Ports, settings: CheckSettings, seconds: dict[str, float]
+) -> Finding | None:
+    started = time.perf_counter()
+    try:
+        async with asyncio.timeout(check.budget):
+            return await check.run(tx, ports, settings)
+    except PortFailure as failure:
+        cause = failure.cause
+    except TimeoutError:
+        cause = Cause(check.port or check.name, Why.BUDGET, f"{check.budget:g} s")
+    except Exception as error:
+        log.exception("check %s crashed on %s", check.name, tx.id)
+        cause = Cause(check.name, Why.CRASH, type(error).__name__)
+    finally:
+        seconds[check.name] = time.perf_counter() - started
+    return Finding.unknown(check.name, cause)
+
+
+def causes(findings: Mapping[str, Finding]) -> dict[str, Cause]:
+    """The causes of all that is unknown, by check name."""
+    return {name: finding.cause for name, finding in findings.items() if finding.cause is not None}

@@ -1,0 +1,95 @@
+"""The value that flows: connection, hello, envelope, content and what was found about them.
+
+Frozen, one new value a step. RSET, a second MAIL, EHLO and STARTTLS drop the value; nothing is ever reset field by
+field. A fact is what the peer gave us and stands here; what we learned about it is a finding.
+
+Known gaps: one content per transaction; BDAT chunks are joined before they come here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address, IPv6Address
+from types import MappingProxyType
+
+from gateway.mail.address import Mailbox, ReversePath
+from gateway.mail.finding import Finding
+from gateway.mail.message import Message
+
+Address = IPv4Address | IPv6Address
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """The TLS of a session: protocol version ('TLSv1.3'), cipher ('TLS_AES_256_GCM_SHA384'), key bits, SNI name."""
+
+    version: str
+    cipher: str
+    bits: int = 0
+    server_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """What is known when the client has connected.
+
+    session_id: ours, printable ASCII, unique in the cluster. client_known: False behind a balancer that hides the
+    client's address; then no check may judge the address. proxy_ip: the balancer that sent a PROXY header.
+    """
+
+    session_id: str
+    client_ip: Address
+    client_port: int = 0
+    local_ip: Address | None = None
+    local_port: int = 25
+    listener: str = ""
+    proxy_ip: Address | None = None
+    client_known: bool = True
+    tls: Tls | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """EHLO or HELO: verb and the name exactly as given (printable ASCII or UTF-8, no controls)."""
+
+    verb: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """Reverse-path, accepted recipients in order, and the parameters of MAIL."""
+
+    reverse_path: ReversePath
+    recipients: tuple[Mailbox, ...] = ()
+    size: int | None = None  # SIZE=, octets
+    body: str = "7BIT"  # BODY=: 7BIT or 8BITMIME
+    smtputf8: bool = False
+
+
+_NO_FINDINGS: Mapping[str, Finding] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """One mail transaction (RFC 5321 section 3.3), from the connection on.
+
+    id: stands in each reply, in Received and in the decision record. now: seconds since 1970 (UTC) at which the
+    transaction began: the only clock a policy or an algorithm may read. rcpt: at phase rcpt, the forward-path in
+    question, not yet among the envelope's recipients. findings: by check name, in the order of the table.
+    """
+
+    id: str
+    connection: Connection
+    now: float
+    hello: Hello | None = None
+    envelope: Envelope | None = None
+    rcpt: Mailbox | None = None
+    message: Message | None = None
+    findings: Mapping[str, Finding] = field(default_factory=lambda: _NO_FINDINGS)
+    policy_digest: str = ""
+
+    def with_findings(self, found: Mapping[str, Finding]) -> Transaction:
+        """A new value with these findings added (a later one of the same check replaces the earlier)."""
+        return replace(self, findings=MappingProxyType({**self.findings, **found}))

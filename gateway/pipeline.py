@@ -1,0 +1,47 @@
+"""One phase of one transaction: run its checks, then decide. No SMTP, no sockets.
+
+The same object serves port 25 and ``mxgw explain``: they differ in the ports behind it.
+
+Known gaps: none.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gateway.checks import CHECKS
+from gateway.checks.run import Check, run_phase
+from gateway.mail.phase import Phase
+from gateway.mail.transaction import Transaction
+from gateway.mail.verdict import Verdict
+from gateway.policy.decide import decide
+from gateway.policy.model import Profile
+from gateway.ports import Ports
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A phase's result: the transaction with its findings, the verdict, and seconds by check and for the phase."""
+
+    phase: Phase
+    tx: Transaction
+    verdict: Verdict
+    seconds: float
+    check_seconds: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """The checks over the ports. ``judge`` is called once a phase (at rcpt once a recipient)."""
+
+    ports: Ports
+    checks: Sequence[Check] = CHECKS
+
+    async def judge(self, phase: Phase, tx: Transaction, profile: Profile) -> Judgement:
+        """Run the phase's checks and decide with all rules up to this phase. Never raises for a fault of a port."""
+        started = time.perf_counter()
+        judged, check_seconds = await run_phase(self.checks, phase, tx, self.ports, profile.checks)
+        verdict = decide(judged, profile, phase)
+        return Judgement(phase, judged, verdict, time.perf_counter() - started, check_seconds)

@@ -1,0 +1,144 @@
+"""The knobs of each check, as they stand under ``checks:`` in a policy file; times in seconds.
+
+Frozen pydantic models: unknown keys are errors, defaults are the figures of docs/policy.md. Every check can be
+switched off with ``enabled: false``; then it has no finding at all.
+
+Known gaps: none.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, IPv6Network
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from gateway.mail import limits
+
+Network = IPv4Network | IPv6Network
+
+
+class CheckSettings(BaseModel):
+    """What every check has."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    enabled: bool = True
+
+
+class IprevSettings(CheckSettings):
+    """Forward-confirmed reverse DNS (RFC 8601 section 3)."""
+
+    max_names: int = Field(10, ge=1, le=50, description="PTR names that are looked up")
+
+
+class HeloSettings(CheckSettings):
+    """HELO and EHLO name."""
+
+    own_names: tuple[str, ...] = Field((), description="names that only we may use; the host name is always one")
+    resolve: bool = Field(True, description="look the name up (A, AAAA, MX)")
+
+
+class DnsblSettings(CheckSettings):
+    """DNS block and allow lists in the syntax of postscreen_dnsbl_sites: ``domain=filter*weight``."""
+
+    sites: tuple[str, ...] = Field((), description="domain[=127.0.0.[2..11]][*weight]; negative weights allow")
+    query_timeout: float = Field(2.0, gt=0, le=10)
+    ipv6: bool = Field(True, description="ask about IPv6 clients too")
+
+
+class RateSettings(CheckSettings):
+    """Connections and messages of one client network in one minute; 0 means no limit."""
+
+    connections: int = Field(60, ge=0)
+    messages: int = Field(120, ge=0)
+    window: float = Field(60.0, gt=0)
+    ipv4_prefix: int = Field(24, ge=8, le=32)
+    ipv6_prefix: int = Field(64, ge=16, le=128)
+    exempt: tuple[Network, ...] = ()
+
+
+class GreylistSettings(CheckSettings):
+    """Greylisting (RFC 6647). suspicious: only first contacts that look odd; unknown: all without an SPF pass or a
+    sound reverse name; all: everybody; learn records and never defers."""
+
+    mode: Literal["off", "learn", "suspicious", "unknown", "all"] = "suspicious"
+    delay: float = Field(120.0, ge=0, description="seconds; mode all uses delay_all")
+    delay_all: float = Field(300.0, ge=0)
+    window: float = Field(86400.0, gt=0)
+    pass_lifetime: float = Field(36 * 86400.0, gt=0)
+    auto_allow_after: int = Field(2, ge=0, description="passes of other keys after which a client waits no more")
+    ipv4_prefix: int = Field(24, ge=8, le=32)
+    ipv6_prefix: int = Field(64, ge=16, le=128)
+    exempt_clients: tuple[Network, ...] = ()
+    exempt_domains: tuple[str, ...] = Field((), description="reverse-path domains (SPF pass needed)")
+    exempt_local_parts: tuple[str, ...] = ("postmaster", "abuse")
+    dnsbl_score: float = Field(1.0, description="a score of this or more is suspicious")
+
+
+class RecipientSettings(CheckSettings):
+    """Ask the mailstore whether the recipient exists."""
+
+    positive_ttl: float = Field(86400.0, gt=0)
+    negative_ttl: float = Field(3600.0, gt=0)
+    stale_ttl: float = Field(7 * 86400.0, gt=0, description="a known recipient is believed so long while nobody answers")
+
+
+class SpfSettings(CheckSettings):
+    """SPF (RFC 7208)."""
+
+    timeout: float = Field(20.0, gt=0, le=60)
+
+
+class DkimSettings(CheckSettings):
+    """DKIM (RFC 6376, 8301, 8463)."""
+
+    max_signatures: int = Field(8, ge=1, le=50)
+    min_rsa_bits: int = Field(1024, ge=1024, le=4096)
+    partial_body: Literal["evidence", "pass"] = Field("evidence", description="what a signature with l= is worth")
+
+
+class DmarcSettings(CheckSettings):
+    """DMARC (RFC 9989)."""
+
+
+class ArcSettings(CheckSettings):
+    """ARC (RFC 8617): evidence only; an override needs a sealer listed here."""
+
+    trusted_sealers: tuple[str, ...] = ()
+    max_sets: int = Field(50, ge=1, le=50)
+
+
+class LoopSettings(CheckSettings):
+    """Mail loops by the count of Received fields (RFC 5321 section 6.3)."""
+
+    max_received: int = Field(limits.RECEIVED_FIELDS, ge=10, le=1000)
+
+
+class ContentSettings(BaseModel):
+    """Rules of the wire that are policy: bare CR or LF in content."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    bare_line_ending: Literal["refuse", "normalize"] = "refuse"
+
+
+class ChecksSettings(BaseModel):
+    """``checks:`` of a policy: one section a check, by the names of ``gateway.checks.CHECKS``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    iprev: IprevSettings = IprevSettings()
+    helo: HeloSettings = HeloSettings()
+    dnsbl: DnsblSettings = DnsblSettings()
+    rate: RateSettings = RateSettings()
+    greylist: GreylistSettings = GreylistSettings()
+    recipient: RecipientSettings = RecipientSettings()
+    spf: SpfSettings = SpfSettings()
+    dkim: DkimSettings = DkimSettings()
+    dmarc: DmarcSettings = DmarcSettings()
+    arc: ArcSettings = ArcSettings()
+    loop: LoopSettings = LoopSettings()
+
+    def of(self, check: str) -> CheckSettings:
+        """The section of a check; KeyError-like AttributeError for an unknown name."""
+        section = getattr(self, check)
+        assert isinstance(section, CheckSettings)
+        return section

@@ -1,0 +1,64 @@
+"""Who watches: metrics and the journal of decision records as a port, so that the middle counts without knowing how.
+
+Every label value is from a closed set; no address, domain or id is ever a label.
+
+Known gaps: none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+Record = Mapping[str, Any]
+"""A decision record: JSON-able; fields in docs/decision-record.md."""
+
+
+class Observer(Protocol):
+    """Called on the event loop; must return at once and never raise."""
+
+    def transaction(self, record: Record) -> None:
+        """A transaction (or a refused connection) ended; this is its decision record."""
+        ...
+
+    def reply(self, verb: str, code: int, reason: str) -> None:
+        """A reply left: verb in upper case, code, reason (key of REPLIES, '' for plain protocol replies)."""
+        ...
+
+    def connection(self, family: int, result: str) -> None:
+        """A connection came. family 4 or 6; result: accepted, refused_limit, refused_drain, proxy_error, probe."""
+        ...
+
+    def session_ended(self, seconds: float, ended: str) -> None:
+        """A session ended. ended: quit, timeout, lost, refused, drained, error."""
+        ...
+
+    def tls_handshake(self, side: str, version: str, result: str) -> None:
+        """side: in, out; result: ok, handshake_error, timeout, client_abort."""
+        ...
+
+    def mailstore_attempt(self, mailstore: str, result: str, seconds: float) -> None:
+        """One hand-over. result: delivered, deferred, refused, maybe, or the Why of a port failure."""
+        ...
+
+
+class NullObserver:
+    """Watches nothing: for explain and for tests."""
+
+    def transaction(self, record: Record) -> None:
+        """Nothing."""
+
+    def reply(self, verb: str, code: int, reason: str) -> None:
+        """Nothing."""
+
+    def connection(self, family: int, result: str) -> None:
+        """Nothing."""
+
+    def session_ended(self, seconds: float, ended: str) -> None:
+        """Nothing."""
+
+    def tls_handshake(self, side: str, version: str, result: str) -> None:
+        """Nothing."""
+
+    def mailstore_attempt(self, mailstore: str, result: str, seconds: float) -> None:
+        """Nothing."""

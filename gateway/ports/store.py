@@ -1,0 +1,83 @@
+"""The shared store as a port: it speaks intentions, not GET and SET; one call is one round trip.
+
+The store's own clock decides windows (Redis TIME), so that nodes need not agree on the time. Keys are opaque texts
+made by the checks; adapters add their own prefix.
+
+Known gaps: concurrency leases, reputation and tracking come with later work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+
+class Seen(StrEnum):
+    """What the store knows of a greylisting key (RFC 6647)."""
+
+    FIRST = "first"  # never seen, or its retry window has passed: recorded now
+    EARLY = "early"  # seen, but the delay is not over
+    PASSED = "passed"  # this very attempt came after the delay and inside the window
+    KNOWN = "known"  # passed before, and the pass has not run out (prolonged by this call)
+    AUTO = "auto"  # the client has enough passes of other keys: no delay
+
+
+@dataclass(frozen=True, slots=True)
+class GreylistQuestion:
+    """One question about a greylisting key. Times in seconds. client_key counts passes of the client for auto-allow;
+    '' switches that off. learn: record, but answer as if known."""
+
+    key: str
+    client_key: str
+    delay: float
+    window: float
+    pass_lifetime: float
+    auto_allow_after: int
+
+
+@dataclass(frozen=True, slots=True)
+class GreylistAnswer:
+    """seen, seconds left until the delay is over (EARLY, FIRST), seconds since the first attempt (PASSED)."""
+
+    seen: Seen
+    wait: float = 0.0
+    waited: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """Count ``amount`` of something in a sliding window of ``window`` seconds (two fixed windows, weighted)."""
+
+    key: str
+    amount: int
+    window: float
+
+
+class Store(Protocol):
+    """State shared by the workers of a node (sqlite) or by the cluster (Redis). Raises PortFailure('store', ...)."""
+
+    async def greylist(self, question: GreylistQuestion) -> GreylistAnswer:
+        """Ask and record in one atomic step."""
+        ...
+
+    async def count(self, counters: Sequence[Counter]) -> tuple[float, ...]:
+        """Add each amount and return, in order, how many were counted in the window that ends now."""
+        ...
+
+    async def put(self, key: str, value: str, ttl: float) -> None:
+        """Keep a small value for ttl seconds (recipient cache, markers)."""
+        ...
+
+    async def get(self, key: str) -> str | None:
+        """The value, or None when there is none or it has run out."""
+        ...
+
+    async def ping(self) -> None:
+        """Ask for a sign of life; raises PortFailure without one."""
+        ...
+
+    async def close(self) -> None:
+        """End it."""
+        ...
