@@ -1,0 +1,134 @@
+"""Verify DKIM signatures (RFC 6376 section 6.1) from answers that somebody else fetched. Pure.
+
+Order of use: ``read_signatures`` -> ``choose`` -> fetch ``key_name`` of those without fault -> ``body_digests`` for
+their ``want`` -> ``verify`` each. Outcome words are those of RFC 8601 section 2.7.1:
+
+    fail       body-hash signature expired
+    policy     partial-body (l= leaves content unsigned)
+    permerror  syntax version algorithm from-not-signed identity-outside-domain identity-not-exact canonicalization
+               query-method signature-too-long length-too-big no-key key-revoked key-syntax key-version key-hash
+               key-service key-type key-too-short key-unacceptable
+    temperror  the key could not be asked for
+
+Known gaps: none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+from gateway.auth.canonical import BodyDigest, BodyWant, relaxed_field, simple_field
+from gateway.auth.dkim_key import KeyFault, choose_key
+from gateway.auth.dkim_signature import Signature, read_signature
+from gateway.auth.dkim_tags import without_b_value
+from gateway.mail.finding import Cause, DkimSignature, Outcome
+from gateway.mail.message import Message
+
+KeyAnswers = Mapping[str, tuple[str, ...] | Cause]
+"""By name in DNS: the TXT records there, or why nobody knows."""
+
+BEST_FIRST = (Outcome.PASS, Outcome.TEMPERROR, Outcome.POLICY, Outcome.FAIL, Outcome.PERMERROR)
+"""The best of several results stands first; what is unknown may still be a pass, hence its place."""
+
+
+def read_signatures(message: Message) -> tuple[Signature, ...]:
+    """All DKIM-Signature fields, top first."""
+    return tuple(read_signature(message, item) for item in message.all("dkim-signature"))
+
+
+def choose(signatures: Sequence[Signature], author_domains: Sequence[str], most: int) -> tuple[Signature, ...]:
+    """At most ``most`` signatures, in the message's order; those of the author domain and its relatives come first."""
+
+    def distance(signature: Signature) -> int:
+        domain = signature.domain
+        if signature.fault or not domain:
+            return 3
+        if domain in author_domains:
+            return 0
+        if any(domain.endswith("." + name) or name.endswith("." + domain) for name in author_domains):
+            return 1
+        return 2
+
+    kept = sorted(range(len(signatures)), key=lambda n: distance(signatures[n]))[:most]
+    return tuple(signatures[n] for n in sorted(kept))
+
+
+def verify(
+    message: Message,
+    signature: Signature,
+    answer: tuple[str, ...] | Cause,
+    digests: Mapping[BodyWant, BodyDigest],
+    *,
+    now: float,
+    min_rsa_bits: int,
+    partial_passes: bool,
+) -> DkimSignature:
+    """One signature's result. answer: what stands at its ``key_name`` (unused when it has a fault)."""
+    if signature.fault:
+        return result(signature, Outcome.PERMERROR, signature.fault)
+    if isinstance(answer, Cause):
+        return result(signature, Outcome.TEMPERROR, answer.why.value)
+    try:
+        key = choose_key(answer, min_rsa_bits)
+    except KeyFault as fault:
+        return result(signature, Outcome.PERMERROR, fault.reason)
+    body = digests[signature.want]
+    length = signature.want.length
+    partial = length is not None and length < body.total
+
+    def judged(outcome: Outcome, reason: str) -> DkimSignature:
+        return result(signature, outcome, reason, key_bits=key.bits, testing=key.testing, partial=partial)
+
+    if key.kind != signature.kind:
+        return judged(Outcome.PERMERROR, "key-type")
+    if key.exact and signature.identity_domain != signature.domain:
+        return judged(Outcome.PERMERROR, "identity-not-exact")
+    if length is not None and length > body.total:
+        return judged(Outcome.PERMERROR, "length-too-big")
+    if signature.expires is not None and now > signature.expires:
+        return judged(Outcome.FAIL, "expired")
+    if body.digest != signature.body_hash:
+        return judged(Outcome.FAIL, "body-hash")
+    if not key.verifies(signature.b, header_digest(message, signature)):
+        return judged(Outcome.FAIL, "signature")
+    if partial and not partial_passes:
+        return judged(Outcome.POLICY, "partial-body")
+    return judged(Outcome.PASS, "verified")
+
+
+def result(
+    signature: Signature,
+    outcome: Outcome,
+    reason: str,
+    *,
+    key_bits: int = 0,
+    testing: bool = False,
+    partial: bool = False,
+) -> DkimSignature:
+    """The result with what the signature says of itself."""
+    return DkimSignature(
+        outcome,
+        reason,
+        signature.domain,
+        signature.selector,
+        signature.identity,
+        signature.algorithm,
+        signature.b_prefix,
+        key_bits,
+        testing,
+        partial,
+    )
+
+
+def header_digest(message: Message, signature: Signature) -> bytes:
+    """SHA-256 over the signed fields, bottom-most first for each name (section 5.4.2), and the signature itself."""
+    canonical = relaxed_field if signature.relaxed_header else simple_field
+    left = {name: [item for item in message.all(name) if item != signature.item] for name in set(signature.signed)}
+    hasher = hashlib.sha256()
+    for name in signature.signed:
+        if left[name]:
+            hasher.update(canonical(message.raw(left[name].pop())))
+    own = canonical(without_b_value(message.raw(signature.item)))
+    hasher.update(own.removesuffix(b"\r\n"))
+    return hasher.digest()
