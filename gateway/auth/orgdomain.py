@@ -1,7 +1,7 @@
 """The organisational domain by RFC 9989's tree walk (section 4.10): no public suffix list.
 
-In: a domain and what stands at the names of its walk. Out: the organisational domain, or the names still needed. At
-most eight names are asked for a domain, however many labels it has.
+In: a domain and what stands at the names of its walk, which are known beforehand and may be asked for at once. Out: the
+organisational domain, or why it is unknown. At most eight names belong to a walk, however many labels a domain has.
 
 Known gaps: none.
 """
@@ -27,19 +27,8 @@ def walk(domain: str) -> tuple[str, ...]:
     return (domain, *(".".join(labels[len(labels) - n :]) for n in range(keep, 0, -1)))
 
 
-def needed(domain: str, records: Records) -> str | None:
-    """The next domain of the walk that must be asked for, or None when the walk is over."""
-    for name in walk(domain):
-        if name not in records:
-            return name
-        record = records[name]
-        if isinstance(record, Cause) or (record is not None and _ends(record, name, domain)):
-            return None
-    return None
-
-
 def organisational(domain: str, records: Records) -> str | Cause:
-    """The organisational domain, or the cause why it is unknown. ``needed`` must have said None before."""
+    """The organisational domain, or the cause why it is unknown. A failure behind the walk's end does not matter."""
     found: list[str] = []
     for name in walk(domain):
         record = records.get(name)
@@ -47,9 +36,9 @@ def organisational(domain: str, records: Records) -> str | Cause:
             return record
         if record is None:
             continue
-        if record.psd == "n":
+        if record.psd == "n" or (record.psd == "y" and name == domain):
             return name
-        if record.psd == "y" and name != domain:
+        if record.psd == "y":
             return _one_label_below(name, domain)
         found.append(name)
     # the walk goes from many labels to few, so the last one found has the fewest
@@ -57,20 +46,14 @@ def organisational(domain: str, records: Records) -> str | Cause:
 
 
 def public_suffix(domain: str, records: Records) -> str | None:
-    """The public suffix domain (psd=y) that ended the walk, or None."""
+    """The public suffix domain (psd=y) above the domain that ended its walk, or None."""
     for name in walk(domain):
         record = records.get(name)
-        if isinstance(record, Cause):
+        if isinstance(record, Cause) or (record is not None and record.psd == "n"):
             return None
-        if record is not None and record.psd == "n":
-            return None
-        if record is not None and record.psd == "y" and name != domain:
-            return name
+        if record is not None and record.psd == "y":
+            return name if name != domain else None
     return None
-
-
-def _ends(record: Record, name: str, start: str) -> bool:
-    return record.psd == "n" or (record.psd == "y" and name != start)
 
 
 def _one_label_below(suffix: str, domain: str) -> str:
