@@ -1,0 +1,59 @@
+"""A breaker: after some failures nobody waits for a dead server; one call at a time tries it again.
+
+Known gaps: counts failures, not their share among successes.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import deque
+from collections.abc import Callable
+
+_ERRORS = 4
+_WITHIN = 10.0
+_FIRST_PAUSE = 1.0
+_LONGEST_PAUSE = 30.0
+_JITTER = 0.2
+
+
+class Breaker:
+    """Opens after 4 failures in 10 s. Open for 1 s, then one trial; each failed trial doubles the pause up to 30 s,
+    give or take a fifth, lest a fleet comes back in step."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._failures: deque[float] = deque(maxlen=_ERRORS)
+        self._pause = 0.0
+        self._until = 0.0
+
+    @property
+    def open(self) -> bool:
+        """True while the server is believed dead (a trial may be allowed all the same)."""
+        return self._pause > 0
+
+    def allows(self) -> bool:
+        """Whether a call may go out now. In an open breaker a True is the one trial of this pause."""
+        if not self._pause:
+            return True
+        now = self._monotonic()
+        if now < self._until:
+            return False
+        self._until = now + self._pause  # the others go on waiting until the trial has spoken
+        return True
+
+    def succeeded(self) -> None:
+        """A call was answered."""
+        self._pause = 0.0
+        self._failures.clear()
+
+    def failed(self) -> None:
+        """A call was not answered."""
+        now = self._monotonic()
+        self._failures.append(now)
+        if self._pause:
+            self._pause = min(self._pause * 2, _LONGEST_PAUSE)
+        elif len(self._failures) == _ERRORS and now - self._failures[0] <= _WITHIN:
+            self._pause = _FIRST_PAUSE
+        if self._pause:
+            self._until = now + self._pause * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - no secret

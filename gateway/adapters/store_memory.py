@@ -1,0 +1,96 @@
+"""The store in the process's own memory: for a lone worker, ``mxgw explain`` and tests.
+
+Known gaps: forgotten at restart, not shared between workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from gateway.adapters.store_greylist import KeyState, in_window, step
+from gateway.ports.clock import Clock
+from gateway.ports.store import Counter, GreylistAnswer, GreylistQuestion
+
+_CAPACITY = 200_000
+_PURGE_EVERY = 1000
+
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+
+
+class MemoryStore:
+    """Implements ``ports.store.Store``. ``capacity``: entries of each kind; the oldest are dropped beyond it, since
+    strangers choose the keys. Never raises."""
+
+    def __init__(self, clock: Clock, capacity: int = _CAPACITY) -> None:
+        self._clock = clock
+        self._capacity = capacity
+        self._keys: dict[str, KeyState] = {}
+        self._passes: dict[str, tuple[int, float]] = {}
+        self._counts: dict[tuple[str, float], tuple[int, int, int, float]] = {}
+        self._values: dict[str, tuple[str, float]] = {}
+        self._calls = 0
+
+    async def greylist(self, question: GreylistQuestion) -> GreylistAnswer:
+        """Ask and record."""
+        now = self._purged()
+        state = self._keys.get(question.key)
+        passes, until = self._passes.get(question.client_key, (0, 0.0))
+        taken = step(
+            now, question, state if state and state.expires > now else None, passes if until > now else 0
+        )
+        if taken.state:
+            self._keys[question.key] = taken.state
+        if taken.passes is not None:
+            self._passes[question.client_key] = (taken.passes, now + question.pass_lifetime)
+        return taken.answer
+
+    async def count(self, counters: Sequence[Counter]) -> tuple[float, ...]:
+        """Add and return the counts of the windows that end now."""
+        now = self._purged()
+        results: list[float] = []
+        for counter in counters:
+            bucket = int(now // counter.window)
+            key = (counter.key, counter.window)
+            last, current, previous, _ = self._counts.get(key, (bucket, 0, 0, 0.0))
+            if last != bucket:
+                current, previous = 0, current if last == bucket - 1 else 0
+            current += counter.amount
+            self._counts[key] = (bucket, current, previous, now + 2 * counter.window)
+            results.append(in_window(now, counter.window, current, previous))
+        return tuple(results)
+
+    async def put(self, key: str, value: str, ttl: float) -> None:
+        """Keep a value."""
+        self._values[key] = (value, self._purged() + ttl)
+
+    async def get(self, key: str) -> str | None:
+        """The value, or None."""
+        value, expires = self._values.get(key, ("", 0.0))
+        return value if expires > self._clock.now() else None
+
+    async def ping(self) -> None:
+        """Always there."""
+
+    async def close(self) -> None:
+        """Nothing to end."""
+
+    def _purged(self) -> float:
+        now = self._clock.now()
+        self._calls += 1
+        if self._calls % _PURGE_EVERY == 0:
+            self._keys = {key: state for key, state in self._keys.items() if state.expires > now}
+            self._passes = {key: kept for key, kept in self._passes.items() if kept[1] > now}
+            self._counts = {key: kept for key, kept in self._counts.items() if kept[3] > now}
+            self._values = {key: kept for key, kept in self._values.items() if kept[1] > now}
+            _drop_oldest(self._keys, self._capacity)
+            _drop_oldest(self._passes, self._capacity)
+            _drop_oldest(self._counts, self._capacity)
+            _drop_oldest(self._values, self._capacity)
+        return now
+
+
+def _drop_oldest(table: dict[_K, _V], capacity: int) -> None:
+    for key in list(table)[: max(0, len(table) - capacity)]:
+        del table[key]

@@ -1,0 +1,205 @@
+"""The store in one SQLite file: the default of a lone node, shared by its worker processes, kept over a restart.
+
+One connection lives in one thread of its own, so that the event loop never waits for a disk. Every call is one
+transaction; ``BEGIN IMMEDIATE`` takes the write lock first, so that reading and recording are one step for all
+workers. WAL with ``synchronous=NORMAL``: a power cut may lose the last moments, which costs one deferral.
+
+Known gaps: keys stand in clear in the file (mode 0600); one host only, never on a network file system.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from gateway.adapters.store_greylist import KeyState, in_window, step
+from gateway.mail.finding import Why
+from gateway.ports.clock import Clock
+from gateway.ports.failure import PortFailure
+from gateway.ports.store import Counter, GreylistAnswer, GreylistQuestion
+
+_T = TypeVar("_T")
+_BUSY_MILLISECONDS = 150
+_PURGE_SECONDS = 30.0
+_PURGE_ROWS = 500
+_TABLES = ("keys", "passes", "counts", "vals")
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS keys (id TEXT PRIMARY KEY, first REAL, passed INTEGER, expires REAL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS passes (id TEXT PRIMARY KEY, number INTEGER, expires REAL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS counts (id TEXT PRIMARY KEY, bucket INTEGER, current INTEGER, previous INTEGER,
+                                   expires REAL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS vals (id TEXT PRIMARY KEY, value TEXT, expires REAL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS keys_expires ON keys (expires);
+CREATE INDEX IF NOT EXISTS passes_expires ON passes (expires);
+CREATE INDEX IF NOT EXISTS counts_expires ON counts (expires);
+CREATE INDEX IF NOT EXISTS vals_expires ON vals (expires);
+"""
+_UNREADABLE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT, sqlite3.SQLITE_SCHEMA)
+_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+class SqliteStore:
+    """Implements ``ports.store.Store`` over the file ``path`` (made with mode 0600, its directory must exist).
+
+    clock: whose ``now`` decides windows; the system's when None. Raises PortFailure('store', timeout) when other
+    workers hold the lock for more than 150 ms, 'protocol' for a file that is no sound database, 'refused' for all else
+    (no permission, disk full); each later call tries to open again.
+    """
+
+    def __init__(self, path: Path, clock: Clock | None = None) -> None:
+        self._path = path
+        self._now = clock.now if clock else time.time
+        self._thread: ThreadPoolExecutor | None = ThreadPoolExecutor(1, "store")
+        self._connection: sqlite3.Connection | None = None
+        self._purged = 0.0
+
+    async def greylist(self, question: GreylistQuestion) -> GreylistAnswer:
+        """Ask and record in one transaction."""
+        return await self._call(lambda connection: self._greylist(connection, question))
+
+    async def count(self, counters: Sequence[Counter]) -> tuple[float, ...]:
+        """Add all amounts in one transaction and return the counts."""
+        return await self._call(lambda connection: tuple(self._count(connection, counter) for counter in counters))
+
+    async def put(self, key: str, value: str, ttl: float) -> None:
+        """Keep a value."""
+        await self._call(
+            lambda connection: connection.execute(
+                "INSERT OR REPLACE INTO vals VALUES (?, ?, ?)", (key, value, self._now() + ttl)
+            )
+        )
+
+    async def get(self, key: str) -> str | None:
+        """The value, or None."""
+        query = "SELECT value FROM vals WHERE id = ? AND expires > ?"
+        row = await self._call(
+            lambda connection: connection.execute(query, (key, self._now())).fetchone(), begin="BEGIN"
+        )
+        return None if row is None else str(row[0])
+
+    async def ping(self) -> None:
+        """Open the file if need be and read one page."""
+        await self._call(lambda connection: connection.execute("SELECT count(*) FROM vals LIMIT 1").fetchone(), "BEGIN")
+
+    async def close(self) -> None:
+        """Close the file; later calls raise PortFailure."""
+        if (thread := self._thread) is None:
+            return
+        self._thread = None
+        await asyncio.get_running_loop().run_in_executor(thread, self._disconnect)
+        thread.shutdown(wait=False)
+
+    # ---- in the store's thread
+
+    async def _call(self, work: Callable[[sqlite3.Connection], _T], begin: str = "BEGIN IMMEDIATE") -> _T:
+        if self._thread is None:
+            raise PortFailure("store", Why.REFUSED, "closed")
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._transaction, work, begin)
+
+    def _transaction(self, work: Callable[[sqlite3.Connection], _T], begin: str) -> _T:
+        try:
+            connection = self._connection or self._connect()
+            connection.execute(begin)
+            try:
+                result = work(connection)
+                if begin != "BEGIN":
+                    self._purge(connection)
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+            return result
+        except sqlite3.Error as error:
+            raise self._failure(error) from error
+        except OSError as error:
+            raise PortFailure("store", Why.REFUSED, f"{self._path}: {error.strerror or error}") from error
+
+    def _failure(self, error: sqlite3.Error) -> PortFailure:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # extended codes keep the primary one in the low octet
+        if code in _BUSY:
+            return PortFailure("store", Why.TIMEOUT, f"{self._path}: locked for {_BUSY_MILLISECONDS} ms")
+        self._disconnect()
+        if code in _UNREADABLE:
+            return PortFailure(
+                "store", Why.PROTOCOL, f"{self._path} is no sound SQLite file ({error}); move it away and restart"
+            )
+        return PortFailure("store", Why.REFUSED, f"{self._path}: {error}")
+
+    def _connect(self) -> sqlite3.Connection:
+        # made here and not by SQLite, so that the addresses in it are never readable to others, not for a moment
+        os.close(os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        connection = sqlite3.connect(
+            self._path, timeout=_BUSY_MILLISECONDS / 1000, isolation_level=None, check_same_thread=False
+        )
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=NORMAL")
+            connection.executescript(_SCHEMA)
+        except sqlite3.Error:
+            connection.close()
+            raise
+        self._connection = connection
+        return connection
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection:
+            connection.close()
+
+    def _greylist(self, connection: sqlite3.Connection, question: GreylistQuestion) -> GreylistAnswer:
+        now = self._now()
+        row = connection.execute(
+            "SELECT first, passed, expires FROM keys WHERE id = ? AND expires > ?", (question.key, now)
+        ).fetchone()
+        passes = 0
+        if question.client_key:
+            kept = connection.execute(
+                "SELECT number FROM passes WHERE id = ? AND expires > ?", (question.client_key, now)
+            ).fetchone()
+            passes = kept[0] if kept else 0
+        taken = step(now, question, KeyState(row[0], bool(row[1]), row[2]) if row else None, passes)
+        if state := taken.state:
+            connection.execute(
+                "INSERT OR REPLACE INTO keys VALUES (?, ?, ?, ?)",
+                (question.key, state.first, int(state.passed), state.expires),
+            )
+        if taken.passes is not None:
+            connection.execute(
+                "INSERT OR REPLACE INTO passes VALUES (?, ?, ?)",
+                (question.client_key, taken.passes, now + question.pass_lifetime),
+            )
+        return taken.answer
+
+    def _count(self, connection: sqlite3.Connection, counter: Counter) -> float:
+        now = self._now()
+        bucket = int(now // counter.window)
+        key = f"{counter.window:g}|{counter.key}"
+        row = connection.execute("SELECT bucket, current, previous FROM counts WHERE id = ?", (key,)).fetchone()
+        last, current, previous = row or (bucket, 0, 0)
+        if last != bucket:
+            current, previous = 0, current if last == bucket - 1 else 0
+        current += counter.amount
+        connection.execute(
+            "INSERT OR REPLACE INTO counts VALUES (?, ?, ?, ?, ?)",
+            (key, bucket, current, previous, now + 2 * counter.window),
+        )
+        return in_window(now, counter.window, current, previous)
+
+    def _purge(self, connection: sqlite3.Connection) -> None:
+        now = self._now()
+        if 0 <= now - self._purged < _PURGE_SECONDS:
+            return
+        self._purged = now
+        for table in _TABLES:
+            # in small portions: the write lock is everybody's. The names are ours, hence no injection
+            connection.execute(
+                f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE expires <= ? LIMIT ?)",  # noqa: S608
+                (now, _PURGE_ROWS),
+            )
