@@ -1,0 +1,189 @@
+"""Read ``gateway.yaml`` and the ``MXGW_`` variables; report everything that is wrong in one go, with line and remedy.
+
+Known gaps: nothing is asked over the network here; a mailstore that is down is no fault of the file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pydantic
+
+from gateway.config.model import Settings, split_address
+from gateway.yamlfile import Document, Fault, FaultsError, dotted, faults_from, read
+
+SCALARS = ("hostname", "authserv_id", "store", "policy", "state_dir", "spool_dir", "workers", "header_prefix", "secret")
+"""Keys that an environment variable ``MXGW_<KEY>`` overrides."""
+
+_REMEDIES = {
+    "routes": "name at least one route: domains and mailstore",
+    "mailstore": "say where the mail of these domains goes, such as smtp://10.1.0.5:25",
+    "domains": "name the recipient domains of this route",
+    "address": "write it like 0.0.0.0:25 or [::]:25",
+    "trusted": "name the balancers' networks, such as 10.0.0.0/8",
+    "store": "write it like redis://10.2.0.7:6379/0, or leave it out for sqlite in state_dir",
+    "hostname": "give the full name that the address of this node resolves to",
+    "authserv_id": "give a domain name, the same on all nodes",
+    "workers": "auto or a number from 1 to 256",
+    "certificate": "give the PEM file of the chain",
+    "key": "give the PEM file of the private key",
+    "header_prefix": "write it like X-Gateway-",
+    "secret": "use 16 characters or more",
+    "servers": "write it like 127.0.0.1:53",
+}
+_MASKED = ("secret",)
+
+
+def load_settings(path: Path, environ: Mapping[str, str]) -> Settings:
+    """The settings of a node, complete and checked.
+
+    path: the settings file; relative paths inside are relative to its folder. environ: ``MXGW_<KEY>`` overrides the
+    scalars of the top level; an empty variable counts as absent. Raises FaultsError with every fault at once.
+    """
+    document = read(path)
+    if not isinstance(document.data, dict):
+        raise FaultsError([Fault(document.file, 1, "", "must hold keys and values", "write `routes:` and so on")])
+    data = dict(document.data)
+    # other MXGW_ names are let be: Kubernetes makes MXGW_PORT and more for a service of our name
+    variables = {key: name for key in SCALARS if environ.get(name := f"MXGW_{key.upper()}")}
+    for key, name in variables.items():
+        value = environ[name]
+        data[key] = int(value) if key == "workers" and value.isdecimal() else value
+    folder = path.absolute().parent
+    faults: list[Fault] = []
+    settings: Settings | None = None
+    try:
+        settings = Settings.model_validate(data, context={"folder": folder})
+    except pydantic.ValidationError as error:
+        faults += faults_from(error, document, _REMEDIES, model=Settings)
+    faults += _cross_faults(document, data, folder)
+    faults = [_told(fault, variables) for fault in faults]
+    if faults or settings is None:
+        raise FaultsError(faults)
+    return settings.with_origin(_origins(settings, document, path.name, variables))
+
+
+def _told(fault: Fault, variables: Mapping[str, str]) -> Fault:
+    """The fault with the variable named as its file where the value came from there."""
+    if fault.key not in variables or fault.problem == "unknown key":
+        return fault
+    return Fault(variables[fault.key], 0, fault.key, fault.problem, fault.remedy)
+
+
+def _origins(settings: Settings, document: Document, file: str, variables: Mapping[str, str]) -> dict[str, str]:
+    origins: dict[str, str] = {}
+    for path in _leaves(settings.model_dump(mode="json"), ()):
+        key = dotted(path)
+        known = document.known(path)
+        if key in variables:
+            origins[key] = variables[key]
+        elif known == path or (known == path[:-1] and isinstance(path[-1], int)):
+            # the latter: one mailstore, written without the brackets of a list
+            origins[key] = f"{file}:{document.line(path)}"
+        else:
+            origins[key] = "default"
+    return origins
+
+
+def _leaves(value: Any, path: tuple[str | int, ...]) -> Iterator[tuple[str | int, ...]]:
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            yield from _leaves(inner, (*path, key))
+    elif isinstance(value, list) and value:
+        for n, inner in enumerate(value):
+            yield from _leaves(inner, (*path, n))
+    else:
+        yield path
+
+
+def _cross_faults(document: Document, data: Mapping[str, Any], folder: Path) -> Iterator[Fault]:
+    """What one key alone does not show; works on raw data, so that it also runs where a model was refused."""
+    yield from _listener_faults(document, data)
+    yield from _route_faults(document, data)
+    yield from _tls_faults(document, data.get("tls"), folder)
+    yield from _folder_faults(document, data, folder)
+    policy = data.get("policy")
+    if isinstance(policy, str) and policy:
+        yield from _policy_faults(document, folder / policy)
+
+
+def _sections(data: Mapping[str, Any], key: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    value = data.get(key)
+    if isinstance(value, list):
+        yield from ((n, item) for n, item in enumerate(value) if isinstance(item, dict))
+
+
+def _listener_faults(document: Document, data: Mapping[str, Any]) -> Iterator[Fault]:
+    seen: dict[tuple[str, int], int] = {}
+    admin = data.get("admin")
+    places = [(("listeners", n, "address"), item.get("address")) for n, item in _sections(data, "listeners")]
+    if isinstance(admin, dict):
+        places.append((("admin", "address"), admin.get("address")))  # type: ignore[arg-type]
+    for path, text in places:
+        try:
+            place = split_address(str(text))
+        except ValueError:
+            continue  # the model has said so
+        if place in seen and place[1]:
+            yield document.fault(path, f"{text} is taken by line {seen[place]}", "give each listener its own port")
+        seen.setdefault(place, document.line(path))
+
+
+def _route_faults(document: Document, data: Mapping[str, Any]) -> Iterator[Fault]:
+    domains: dict[str, int] = {}
+    names: dict[str, int] = {}
+    for n, route in _sections(data, "routes"):
+        listed = route.get("domains")
+        for m, domain in enumerate(listed if isinstance(listed, list) else []):
+            path = ("routes", n, "domains", m)
+            key = str(domain).lower()
+            if key in domains:
+                yield document.fault(path, f"'{domain}' is routed by line {domains[key]} too", "keep it in one route")
+            domains.setdefault(key, document.line(path))
+        name = route.get("name")
+        if name and name in names:
+            yield document.fault(("routes", n, "name"), f"'{name}' is the name of line {names[name]} too", "rename one")
+        if isinstance(name, str):
+            names.setdefault(name, document.line(("routes", n, "name")))
+
+
+def _tls_faults(document: Document, tls: object, folder: Path) -> Iterator[Fault]:
+    if not isinstance(tls, dict):
+        return
+    from gateway.config.certificate import file_faults  # cryptography is slow to import
+
+    files = {key: folder / tls[key] for key in ("certificate", "key") if isinstance(tls.get(key), str)}
+    for key, problem, remedy in file_faults(files):
+        yield document.fault(("tls", key), problem, remedy)
+
+
+def _folder_faults(document: Document, data: Mapping[str, Any], folder: Path) -> Iterator[Fault]:
+    for key in ("state_dir", "spool_dir"):
+        value = data.get(key, "/var/lib/mxgw" if key == "state_dir" else "")
+        if not isinstance(value, str) or not value:
+            continue
+        place = folder / value
+        there = next((parent for parent in (place, *place.parents) if parent.exists()), Path("/"))
+        if not there.is_dir():
+            yield document.fault((key,), f"{there} is not a folder", "name a folder, or one that can be made")
+        elif not os.access(there, os.W_OK | os.X_OK):
+            yield document.fault(
+                (key,), f"{there} cannot be written to", f"give this user rights there, or change {key}"
+            )
+
+
+def _policy_faults(document: Document, path: Path) -> Iterator[Fault]:
+    from gateway.policy.load import load
+
+    if not path.is_file():
+        yield document.fault(
+            ("policy",), f"there is no file {path}", "correct the path, or leave it out for the default"
+        )
+        return
+    try:
+        load(path)
+    except FaultsError as error:
+        yield from error.faults

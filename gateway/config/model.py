@@ -1,0 +1,333 @@
+"""The settings file as values: every key, its default and what it means; docs/settings.md is made from here.
+
+Frozen pydantic models, unknown keys are errors. A relative path is relative to the folder of the settings file, which
+the validation context names (``{"folder": Path}``); without a context it stays as it is.
+
+Known gaps: one certificate a node; a second one of another key type cannot be named.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import socket
+from collections.abc import Mapping
+from dataclasses import fields
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from gateway.mail import limits
+from gateway.mail.address import AddressError, parse_domain
+from gateway.mail.limits import WireLimits
+
+STORE_SCHEMES = ("memory", "sqlite", "redis", "rediss", "sentinel", "cluster")
+_ADDRESS = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<four>[^:\[\]/\s]+)):(?P<port>[0-9]{1,6})")
+
+
+def split_address(text: str) -> tuple[str, int]:
+    """``host:port`` or ``[IPv6]:port`` as host (without brackets) and port 0 to 65535. Raises ValueError."""
+    match = _ADDRESS.fullmatch(text)
+    if match is None:
+        raise ValueError("must be address:port or [IPv6 address]:port")
+    host, port = match["six"] or match["four"], int(match["port"])
+    try:
+        ip_address(host)
+    except ValueError as error:
+        if host != "localhost":
+            raise ValueError("the part before the port must be an IP address") from error
+    if port > 65535:
+        raise ValueError("a port is at most 65535")
+    return host, port
+
+
+def _address(text: str) -> str:
+    split_address(text)
+    return text
+
+
+def _resolver(text: str) -> str:
+    try:
+        bare = ip_address(text)
+    except ValueError:
+        return _address(text)
+    return f"[{bare}]:53" if bare.version == 6 else f"{bare}:53"
+
+
+def _name(text: str) -> str:
+    try:
+        return parse_domain(text)
+    except AddressError as error:
+        raise ValueError(str(error)) from error
+
+
+def _route_domain(text: str) -> str:
+    return "*." + _name(text[2:]) if text.startswith("*.") else _name(text)
+
+
+def _path(value: Path, info: ValidationInfo) -> Path:
+    folder = (info.context or {}).get("folder")
+    return folder / value if isinstance(folder, Path) else value
+
+
+def _store(text: str, info: ValidationInfo) -> str:
+    scheme, colon, rest = text.partition("://")
+    if text in ("sqlite", "memory"):
+        return "memory://" if text == "memory" else ""
+    if not colon or scheme not in STORE_SCHEMES:
+        raise ValueError(f"the store must begin with one of {', '.join(f'{name}://' for name in STORE_SCHEMES)}")
+    if scheme not in ("memory", "sqlite") and not rest.strip("/"):
+        raise ValueError("the store names no server")
+    if scheme == "sqlite":
+        # sqlite:///relative.db and sqlite:////absolute.db
+        file = rest.removeprefix("/")
+        if not file:
+            raise ValueError("the store names no file")
+        return f"sqlite:///{_path(Path(file), info)}"
+    return text
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+Address = Annotated[str, AfterValidator(_address)]
+Domain = Annotated[str, AfterValidator(_name)]
+RelativePath = Annotated[Path, AfterValidator(_path)]
+
+
+@functools.cache
+def own_name() -> str:
+    """This machine's full name; asked once, since it may cost a DNS query. A name that is no domain gives localhost."""
+    try:
+        return parse_domain(socket.getfqdn().rstrip("."))
+    except AddressError:
+        return "localhost"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ProxyProtocolSettings(_Section):
+    """Balancers that stand before the listener (PROXY protocol 1 and 2)."""
+
+    trusted: tuple[IPv4Network | IPv6Network, ...] = Field(
+        min_length=1, description="networks of the balancers; only from them a header or a probe is taken"
+    )
+    direct: bool = Field(False, description="serve peers outside `trusted` as direct clients; else they are refused")
+
+
+class ListenerSettings(_Section):
+    """One place where SMTP clients connect."""
+
+    address: Address = Field(description="IP address and port; port 0 takes a free one")
+    name: str = Field("", description="how records and metrics call it; absent: the address")
+    proxy_protocol: ProxyProtocolSettings | None = Field(None, description="absent: clients connect directly")
+
+    @property
+    def host(self) -> str:
+        """The IP address to listen on, without brackets."""
+        return split_address(self.address)[0]
+
+    @property
+    def port(self) -> int:
+        """The TCP port; 0 takes a free one."""
+        return split_address(self.address)[1]
+
+
+class TlsSettings(_Section):
+    """The certificate for STARTTLS; both files are PEM and are read again on reload."""
+
+    certificate: RelativePath = Field(description="the chain, leaf first")
+    key: RelativePath = Field(description="its private key, without a passphrase")
+
+
+class RouteSettings(_Section):
+    """Which domains are ours and where their mail goes."""
+
+    domains: tuple[Annotated[str, AfterValidator(_route_domain)], ...] = Field(
+        min_length=1, description="recipient domains; `*.example.org` is every name below example.org"
+    )
+    mailstore: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = Field(
+        min_length=1,
+        description="smtp://host:port, lmtp://host:port, lmtp+unix:/path or maildir:/path; a list: best first",
+    )
+    name: str = Field("", description="how records and metrics call it; absent: the first domain")
+
+    @field_validator("mailstore")
+    @classmethod
+    def _reachable(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
+        for url in urls:
+            check_mailstore(url)
+        return urls
+
+    @property
+    def label(self) -> str:
+        """The name, or the first domain."""
+        return self.name or self.domains[0]
+
+
+def check_mailstore(url: str) -> None:
+    """Raises ValueError in the operator's words for a URL that names no mailstore."""
+    scheme, colon, rest = url.partition(":")
+    if not colon or scheme not in ("smtp", "lmtp", "lmtp+unix", "maildir"):
+        raise ValueError("must begin with smtp://, lmtp://, lmtp+unix:/ or maildir:/")
+    if not rest.strip("/"):
+        raise ValueError("the mailstore names no place")
+
+
+class DnsSettings(_Section):
+    """Resolvers for all look-ups; they should validate DNSSEC and stand on this machine or beside it."""
+
+    servers: tuple[Annotated[str, AfterValidator(_resolver)], ...] = Field(
+        (), description="IP addresses with port (53 where absent); empty: the system's resolvers"
+    )
+    timeout: float = Field(2.0, gt=0, le=30, description="seconds for one try of one query")
+
+
+class AdminSettings(_Section):
+    """Metrics, health, status and the page of the node; never show it to the Internet."""
+
+    address: Address = Field("127.0.0.1:8025", description="IP address and port")
+
+    @property
+    def host(self) -> str:
+        """The IP address to listen on, without brackets."""
+        return split_address(self.address)[0]
+
+    @property
+    def port(self) -> int:
+        """The TCP port; 0 takes a free one."""
+        return split_address(self.address)[1]
+
+
+class LogSettings(_Section):
+    """Log lines and decision records go to standard output."""
+
+    format: Literal["json", "text"] = Field("json", description="one JSON object a line, or text for people")
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="the least severe line to write")
+
+
+class LimitsSettings(_Section):
+    """Limits of the wire; octets, counts and seconds."""
+
+    message_octets: int = Field(
+        limits.MESSAGE_OCTETS, ge=65536, le=1024**3, description="largest message, octets (SIZE)"
+    )
+    recipients: int = Field(
+        limits.RECIPIENTS, ge=100, description="recipients a transaction (RFC 5321 section 4.5.3.1.8)"
+    )
+    errors_soft: int = Field(limits.ERRORS_SOFT, ge=1, description="errors a session before replies slow down")
+    errors_hard: int = Field(limits.ERRORS_HARD, ge=1, description="errors a session before it is closed (421)")
+    transactions: int = Field(limits.TRANSACTIONS_PER_SESSION, ge=1, description="messages a session")
+    sessions: int = Field(limits.SESSIONS_PER_WORKER, ge=1, description="sessions a worker")
+    sessions_per_client: int = Field(
+        limits.SESSIONS_PER_CLIENT, ge=1, description="sessions of one client address a worker"
+    )
+    command_timeout: float = Field(limits.COMMAND_TIMEOUT, gt=0, description="seconds of silence between commands")
+    data_idle_timeout: float = Field(limits.DATA_IDLE_TIMEOUT, gt=0, description="seconds of silence inside content")
+    session_timeout: float = Field(limits.SESSION_TIMEOUT, gt=0, description="seconds a session may last in all")
+    answer_budget: float = Field(limits.ANSWER_BUDGET, gt=1, description="seconds from the final dot to our reply")
+    drain_timeout: float = Field(
+        limits.DRAIN_TIMEOUT, ge=0, description="seconds for open sessions when the node stops"
+    )
+
+    def wire(self) -> WireLimits:
+        """The same numbers as the session knows them."""
+        return WireLimits(**{item.name: getattr(self, item.name) for item in fields(WireLimits)})
+
+
+class Settings(_Section):
+    """All settings of a node, complete: what the file leaves out is filled in."""
+
+    hostname: Domain = Field(
+        default_factory=own_name,
+        description="name in the greeting, in EHLO and after `by` in Received; absent: the machine's",
+    )
+    authserv_id: Annotated[str, AfterValidator(lambda text: _name(text) if text else text)] = Field(
+        "", description="name in Authentication-Results (RFC 8601), one for the whole cluster; absent: `hostname`"
+    )
+    listeners: tuple[ListenerSettings, ...] = Field(
+        (ListenerSettings(address="0.0.0.0:2525"),), min_length=1, description="where SMTP clients connect"
+    )
+    tls: TlsSettings | None = Field(
+        None, description="certificate for STARTTLS; absent: a self-signed one is made in `state_dir`, with a warning"
+    )
+    routes: tuple[RouteSettings, ...] = Field(
+        min_length=1, description="which domains are ours and where their mail goes"
+    )
+    store: Annotated[str, AfterValidator(_store)] = Field(
+        "",
+        description="memory:// sqlite:/// redis:// rediss:// sentinel:// or cluster://; absent: sqlite in `state_dir`",
+    )
+    dns: DnsSettings = Field(DnsSettings(), description="resolvers")
+    policy: RelativePath | None = Field(None, description="policy file; absent: the packaged default")
+    admin: AdminSettings = Field(AdminSettings(), description="metrics, health, status and page")
+    state_dir: RelativePath = Field(
+        Path("/var/lib/mxgw"), description="what the node keeps over a restart; made where missing"
+    )
+    spool_dir: RelativePath | None = Field(
+        None, description="folder for content too big for memory; absent: the system's for temporary files"
+    )
+    workers: Literal["auto"] | Annotated[int, Field(ge=1, le=256)] = Field(
+        "auto", description="worker processes; auto: one per core"
+    )
+    log: LogSettings = Field(LogSettings(), description="log lines")
+    limits: LimitsSettings = Field(LimitsSettings(), description="limits of the wire")
+    header_prefix: str = Field(
+        "X-Gateway-",
+        pattern=r"^[A-Za-z][A-Za-z0-9-]{0,40}-$",
+        description="how our own header fields begin; strangers' fields of that kind are removed",
+    )
+    secret: SecretStr | None = Field(
+        None, min_length=16, description="shared by the cluster, for tokens and signatures; 16 characters or more"
+    )
+
+    _origin: Mapping[str, str] = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _fill(self) -> Settings:
+        # the only place that writes to a frozen value, before anybody else has seen it
+        if not self.authserv_id:
+            self.__dict__["authserv_id"] = self.hostname
+        if not self.store:
+            self.__dict__["store"] = f"sqlite:///{self.state_dir}/store.sqlite3"
+        return self
+
+    @property
+    def origin(self) -> Mapping[str, str]:
+        """Where each value came from: dotted key -> ``default``, ``gateway.yaml:12`` or ``MXGW_STORE``."""
+        return self._origin
+
+    @property
+    def worker_count(self) -> int:
+        """Worker processes as a number; ``auto`` counts the cores that this process may use."""
+        return len(os.sched_getaffinity(0)) if self.workers == "auto" else self.workers
+
+    def with_origin(self, origin: Mapping[str, str]) -> Settings:
+        """The same settings that know where their values came from."""
+        copy = self.model_copy()
+        copy._origin = origin
+        return copy
+
+
+def settings_schema() -> dict[str, Any]:
+    """The JSON Schema of the settings file, as docs/settings.schema.json shows it."""
+    schema = Settings.model_json_schema()
+    schema["title"] = "mxgw settings"
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
