@@ -91,9 +91,9 @@ def received_field(tx: Transaction, hostname: str) -> bytes:
         words += [f"(using {_HOST_UNSAFE.sub('?', tls.version)} with cipher {_HOST_UNSAFE.sub('?', tls.cipher)})", ""]
     if only := _only_recipient(tx):
         words += ["for", f"<{only}>"]
-    words[-1] += "" if words[-1] == "" else ";"
-    if words[-1] == "":
-        words[-2] += ";"
+    else:
+        words.pop()  # the date goes on in the last clause's line, after its semicolon
+    words[-1] += ";"
     return folded("Received", [*words, formatdate(tx.now, usegmt=False)])
 
 
