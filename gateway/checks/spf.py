@@ -1,0 +1,97 @@
+"""SPF at MAIL (RFC 7208): may this client use the domain of the reverse-path, or for ``<>`` its EHLO name?
+
+Evidence: domain, identity ('mailfrom' or 'helo'), mechanism (as written, '' for the default result), lookups, problem.
+Reasons: the outcome's word; ``no-record``, ``no-domain`` for none; ``bad-record`` for permerror.
+
+Known gaps: where the reverse-path is not null, the EHLO name is not checked as a second identity.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from gateway.auth.spf_eval import SpfEvaluation, SpfQuestion, SpfResult, identity_of
+from gateway.mail.finding import Cause, Fact, Finding, Outcome, Why
+from gateway.mail.transaction import Transaction
+from gateway.policy.settings import CheckSettings, SpfSettings
+from gateway.ports import Ports
+from gateway.ports.dns import Resolver
+from gateway.ports.failure import PortFailure
+
+_MAX_ALIASES = 10
+
+
+async def spf(tx: Transaction, ports: Ports, settings: CheckSettings) -> Finding:
+    """Evaluate inside ``settings.timeout`` seconds. Unknown where the DNS failed at a point that matters."""
+    assert isinstance(settings, SpfSettings)
+    assert tx.envelope is not None
+    hello = tx.hello.name if tx.hello else ""
+    identity, _, domain = identity_of(tx.envelope.reverse_path, hello)
+    evaluation = SpfEvaluation(tx.connection.client_ip, tx.envelope.reverse_path, hello, tx.now)
+    try:
+        async with asyncio.timeout(settings.timeout):
+            result, cause = await _drive(evaluation, ports.dns)
+    except TimeoutError:
+        known: dict[str, Fact] = {"domain": domain, "identity": identity}
+        return Finding.unknown("spf", Cause("dns", Why.BUDGET, f"{settings.timeout:g} s"), known)
+    finally:
+        evaluation.close()
+    return _finding(result, cause)
+
+
+async def _drive(evaluation: SpfEvaluation, dns: Resolver) -> tuple[SpfResult, Cause | None]:
+    cause: Cause | None = None
+    step = evaluation.start()
+    while isinstance(step, SpfQuestion):
+        try:
+            records = (await dns.lookup(step.name, step.rtype)).records
+        except PortFailure as failure:
+            if failure.cause.why is Why.PROTOCOL and await _is_alias_loop(dns, step.name):
+                # the data is wrong, not the server: nothing is there, today and tomorrow
+                step = evaluation.answered(())
+                continue
+            cause = failure.cause
+            step = evaluation.unanswered(str(cause))
+        else:
+            step = evaluation.answered(records)
+    return step, cause
+
+
+async def _is_alias_loop(dns: Resolver, name: str) -> bool:
+    """Resolvers say SERVFAIL to a loop of CNAMEs as to a broken server; asking link by link tells them apart."""
+    seen: set[str] = set()
+    for _ in range(_MAX_ALIASES):
+        if name in seen:
+            return True
+        seen.add(name)
+        try:
+            answer = await dns.lookup(name, "CNAME")
+        except PortFailure:
+            return False
+        if not answer.records:
+            return False
+        name = answer.records[0]
+    return False
+
+
+def _finding(result: SpfResult, cause: Cause | None) -> Finding:
+    evidence: dict[str, Fact] = {
+        "domain": result.domain,
+        "identity": result.identity,
+        "mechanism": result.mechanism,
+        "lookups": result.lookups,
+        "problem": result.problem,
+    }
+    if result.outcome is Outcome.TEMPERROR:
+        return Finding.unknown("spf", cause or Cause("dns", Why.PROTOCOL, result.problem), evidence)
+    return Finding("spf", result.outcome, _reason(result), evidence)
+
+
+def _reason(result: SpfResult) -> str:
+    match result.outcome:
+        case Outcome.NONE:
+            return "no-record" if "." in result.domain else "no-domain"
+        case Outcome.PERMERROR:
+            return "bad-record"
+        case outcome:
+            return outcome.value
