@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +28,12 @@ _REMEDIES = {
     "store": "write it like redis://10.2.0.7:6379/0, or leave it out for sqlite in state_dir",
     "hostname": "give the full name that the address of this node resolves to",
     "authserv_id": "give a domain name, the same on all nodes",
-    "workers": "auto or a number from 1 to 256",
     "certificate": "give the PEM file of the chain",
     "key": "give the PEM file of the private key",
     "header_prefix": "write it like X-Gateway-",
     "secret": "use 16 characters or more",
     "servers": "write it like 127.0.0.1:53",
 }
-_MASKED = ("secret",)
 
 
 def load_settings(path: Path, environ: Mapping[str, str]) -> Settings:
@@ -50,8 +49,7 @@ def load_settings(path: Path, environ: Mapping[str, str]) -> Settings:
     # other MXGW_ names are let be: Kubernetes makes MXGW_PORT and more for a service of our name
     variables = {key: name for key in SCALARS if environ.get(name := f"MXGW_{key.upper()}")}
     for key, name in variables.items():
-        value = environ[name]
-        data[key] = int(value) if key == "workers" and value.isdecimal() else value
+        data[key] = environ[name]
     folder = path.absolute().parent
     faults: list[Fault] = []
     settings: Settings | None = None
@@ -67,10 +65,14 @@ def load_settings(path: Path, environ: Mapping[str, str]) -> Settings:
 
 
 def _told(fault: Fault, variables: Mapping[str, str]) -> Fault:
-    """The fault with the variable named as its file where the value came from there."""
+    """The fault with the variable named as its file where the value came from there, and one remedy."""
+    if "; " in fault.problem:
+        # a URL's own text knows better what to write than the table does
+        problem, _, remedy = fault.problem.partition("; ")
+        fault = replace(fault, problem=problem, remedy=remedy)
     if fault.key not in variables or fault.problem == "unknown key":
         return fault
-    return Fault(variables[fault.key], 0, fault.key, fault.problem, fault.remedy)
+    return replace(fault, file=variables[fault.key], line=0)
 
 
 def _origins(settings: Settings, document: Document, file: str, variables: Mapping[str, str]) -> dict[str, str]:
@@ -176,13 +178,13 @@ def _folder_faults(document: Document, data: Mapping[str, Any], folder: Path) ->
 
 
 def _policy_faults(document: Document, path: Path) -> Iterator[Fault]:
-    from gateway.policy.load import load
-
     if not path.is_file():
         yield document.fault(
             ("policy",), f"there is no file {path}", "correct the path, or leave it out for the default"
         )
         return
+    from gateway.policy.load import load  # the policy's parser is needed by few commands
+
     try:
         load(path)
     except FaultsError as error:

@@ -31,6 +31,7 @@ from pydantic import (
     model_validator,
 )
 
+from gateway.delivery.url import MailstoreUrl
 from gateway.mail import limits
 from gateway.mail.address import AddressError, parse_domain
 from gateway.mail.limits import WireLimits
@@ -105,6 +106,14 @@ def _as_list(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
+def _workers(value: object) -> object:
+    # one sentence instead of one for each member of the union
+    number = int(value) if isinstance(value, str) and value.isdecimal() else value
+    if number == "auto" or (isinstance(number, int) and not isinstance(number, bool) and 1 <= number <= 256):
+        return number
+    raise ValueError("must be auto or a number from 1 to 256")
+
+
 Address = Annotated[str, AfterValidator(_address)]
 Domain = Annotated[str, AfterValidator(_name)]
 RelativePath = Annotated[Path, AfterValidator(_path)]
@@ -173,22 +182,13 @@ class RouteSettings(_Section):
     @classmethod
     def _reachable(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
         for url in urls:
-            check_mailstore(url)
+            MailstoreUrl.parse(url)
         return urls
 
     @property
     def label(self) -> str:
         """The name, or the first domain."""
         return self.name or self.domains[0]
-
-
-def check_mailstore(url: str) -> None:
-    """Raises ValueError in the operator's words for a URL that names no mailstore."""
-    scheme, colon, rest = url.partition(":")
-    if not colon or scheme not in ("smtp", "lmtp", "lmtp+unix", "maildir"):
-        raise ValueError("must begin with smtp://, lmtp://, lmtp+unix:/ or maildir:/")
-    if not rest.strip("/"):
-        raise ValueError("the mailstore names no place")
 
 
 class DnsSettings(_Section):
@@ -284,8 +284,8 @@ class Settings(_Section):
     spool_dir: RelativePath | None = Field(
         None, description="folder for content too big for memory; absent: the system's for temporary files"
     )
-    workers: Literal["auto"] | Annotated[int, Field(ge=1, le=256)] = Field(
-        "auto", description="worker processes; auto: one per core"
+    workers: Annotated[int | Literal["auto"], BeforeValidator(_workers)] = Field(
+        "auto", description="worker processes, 1 to 256; auto: one per core"
     )
     log: LogSettings = Field(LogSettings(), description="log lines")
     limits: LimitsSettings = Field(LimitsSettings(), description="limits of the wire")

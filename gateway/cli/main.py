@@ -1,0 +1,84 @@
+"""``mxgw``: the table of commands, the exit codes, and the door through which every error leaves.
+
+Exit codes are those of sysexits(3): 0 fine, 1 ran well and the answer is no, 64 usage, 65 bad input, 69 not reachable,
+70 our fault, 75 try again, 78 settings or policy are wrong. A mistake of the operator never shows a traceback.
+
+Known gaps: no shell completion.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from gateway import __version__
+from gateway.cli.output import CommandError, show_faults
+from gateway.cli.sysexits import CONFIG, INTERRUPTED, OK, SOFTWARE, USAGE
+
+COMMANDS = {
+    "run": ("gateway.cli.run", "run the node in the foreground"),
+    "check-config": ("gateway.cli.check_config", "report everything that is wrong with a settings file"),
+    "config": ("gateway.cli.config", "show the settings in force, or their schema"),
+    "policy": ("gateway.cli.policy", "check, test and show policies"),
+    "explain": ("gateway.cli.explain", "say what would happen to a message, and why"),
+    "send": ("gateway.cli.send", "send one message and show the dialog"),
+    "version": ("gateway.cli.version", "show the version"),
+}
+"""Command -> module and help. A module is imported when its command is called, so that --help stays quick."""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with the exit code of sysexits."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what was wrong with the command line and leave with 64."""
+        self.print_usage(sys.stderr)
+        self.exit(USAGE, f"{self.prog}: {message}\n")
+
+
+def parser_for(argv: Sequence[str]) -> Parser:
+    """The parser with the arguments of the one command that ``argv`` names."""
+    parser = Parser(prog="mxgw", description="The inbound edge of e-mail.")
+    parser.add_argument("--version", action="version", version=f"mxgw {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
+    called = next((word for word in argv if not word.startswith("-")), None)
+    for name, (module, text) in COMMANDS.items():
+        command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        if name == called:
+            importlib.import_module(module).arguments(command)
+            command.set_defaults(module=module)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. argv: without the program's name; default: the process's. Returns the exit code."""
+    words = sys.argv[1:] if argv is None else list(argv)
+    try:
+        args = parser_for(words).parse_args(words)
+        code = importlib.import_module(args.module).run(args)
+        sys.stdout.flush()
+        return int(code)
+    except SystemExit as leave:
+        return leave.code if isinstance(leave.code, int) else OK
+    except CommandError as error:
+        print(f"mxgw: {error}", file=sys.stderr)
+        return error.code
+    except BrokenPipeError:
+        # the reader (head, less) has gone; Python would complain again when it flushes at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as error:
+        from gateway.yamlfile import FaultsError
+
+        if isinstance(error, FaultsError):
+            show_faults(error)
+            return CONFIG
+        logging.getLogger("mxgw").exception("internal error, please report it")
+        return SOFTWARE
