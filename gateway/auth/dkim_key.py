@@ -85,7 +85,7 @@ def parse_key(record: str) -> Key | str:
     try:
         tags = parse_tags(text)
         if "p" not in tags:
-            return "no-key" if "v" not in tags else "key-syntax"
+            return "key-syntax" if tags.get("v") == b"DKIM1" else "no-key"
         if "v" in tags and (next(iter(tags)) != "v" or tags["v"] != b"DKIM1"):
             return "key-version"
         if not tags["p"]:

@@ -1,0 +1,224 @@
+"""Everything a signature or a key can do to look better than it is, and the reason that we give."""
+
+import asyncio
+import threading
+import time
+
+import pytest
+from auth_signer import MAIL, sign
+from auth_zone import NOW, DictZone, PortsOf, ed25519_key, key_record, rsa_key, transaction
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from gateway.auth.canonical import BodyWant
+from gateway.auth.dkim_key import parse_key
+from gateway.checks.dkim import dkim, hashed
+from gateway.mail.finding import Outcome
+from gateway.mail.message import Message
+from gateway.policy.settings import DkimSettings
+
+KEY = "sel._domainkey.example.com"
+
+
+async def judge(octets, record=None, *, zone=None, **settings):
+    zone = zone or DictZone({KEY: record or rsa_key()[1]})
+    return await dkim(transaction(octets), PortsOf(zone), DkimSettings(**settings))
+
+
+async def test_sound():
+    found = await judge(sign(MAIL))
+    assert (found.outcome, found.reason) == (Outcome.PASS, "verified")
+    assert found.evidence == {"domains": ("example.com",), "count": 1}
+    (one,) = found.signatures
+    assert (one.domain, one.selector, one.algorithm, one.key_bits) == ("example.com", "sel", "rsa-sha256", 2048)
+    assert len(one.b_prefix) == 8
+
+
+async def test_ed25519():
+    private, record = ed25519_key()
+    found = await judge(sign(MAIL, private, a="ed25519-sha256"), record)
+    assert found.outcome is Outcome.PASS
+
+
+async def test_no_signature_asks_nothing():
+    zone = DictZone({})
+    found = await judge(MAIL, zone=zone)
+    assert (found.outcome, found.reason, zone.asked) == (Outcome.NONE, "no-signature", [])
+
+
+LONG_TAG = "x" * 9000
+CASES = [
+    (dict(a="rsa-sha1"), "permerror", "algorithm"),
+    (dict(a="rsa-sha512"), "permerror", "algorithm"),
+    (dict(h="to:subject"), "permerror", "from-not-signed"),
+    (dict(h=""), "permerror", "syntax"),
+    (dict(v="2"), "permerror", "version"),
+    (dict(v=None), "permerror", "syntax"),
+    (dict(d=None), "permerror", "syntax"),
+    (dict(d="exa mple..com"), "permerror", "syntax"),
+    (dict(s="a/b"), "permerror", "syntax"),
+    (dict(c="strict/relaxed"), "permerror", "canonicalization"),
+    (dict(q="http/xyz"), "permerror", "query-method"),
+    (dict(q="http/xyz : dns/txt"), "pass", "verified"),
+    (dict(i="@sub.example.com"), "pass", "verified"),
+    (dict(i="ann@other.org"), "permerror", "identity-outside-domain"),
+    (dict(i="ann@badexample.com"), "permerror", "identity-outside-domain"),
+    (dict(x=str(int(NOW) - 1)), "fail", "expired"),
+    (dict(x=str(int(NOW) + 9)), "pass", "verified"),
+    (dict(x="soon"), "permerror", "syntax"),
+    (dict(t="200", x="100"), "permerror", "syntax"),
+    (dict(l=""), "permerror", "syntax"),
+    (dict(l="-1"), "permerror", "syntax"),
+    (dict(l="9999"), "permerror", "length-too-big"),
+    (dict(l="5"), "policy", "partial-body"),
+    (dict(z=LONG_TAG), "permerror", "signature-too-long"),
+    (dict(bh="AAAA"), "fail", "body-hash"),
+    (dict(bh="!"), "permerror", "syntax"),
+    (dict(c="simple"), "pass", "verified"),
+]
+
+
+@pytest.mark.parametrize(("changes", "outcome", "reason"), CASES)
+async def test_signature_field(changes, outcome, reason):
+    found = await judge(sign(MAIL, **changes))
+    assert (found.outcome.value, found.reason) == (outcome, reason)
+
+
+async def test_duplicate_tag():
+    octets = sign(MAIL).replace(b"v=1;", b"v=1; d=example.com;", 1)
+    assert (await judge(octets)).reason == "syntax"
+
+
+async def test_partial_body_may_be_believed_by_policy():
+    octets = sign(MAIL, l="5") + b"appended\r\n"
+    found = await judge(octets)
+    assert (found.outcome, found.signatures[0].partial, found.evidence["domains"]) == (Outcome.POLICY, True, ())
+    believed = await judge(octets, partial_body="pass")
+    assert believed.outcome is Outcome.PASS
+    assert believed.signatures[0].partial
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "reason"),
+    [(b"lunch?", b"dinner?", "body-hash"), (b"Subject: lunch", b"Subject: dinner", "signature"), (b"ann@", b"eve@", "signature")],
+)
+async def test_tampering(before, after, reason):
+    found = await judge(sign(MAIL).replace(before, after))
+    assert (found.outcome, found.reason) == (Outcome.FAIL, reason)
+
+
+async def test_second_from_on_top():
+    found = await judge(b"From: eve@example.com\r\n" + sign(MAIL))
+    assert (found.outcome, found.reason) == (Outcome.PERMERROR, "from-not-signed")
+
+
+def record(**tags):
+    base = {"v": "DKIM1", "k": "rsa", "p": rsa_key()[1].rpartition("p=")[2]}
+    base.update(tags)
+    return "; ".join(f"{tag}={value}" for tag, value in base.items() if value is not None)
+
+
+def raw_rsa(bits: int, exponent: int) -> str:
+    """A record of a public key nobody has the private part of."""
+    n = (1 << (bits - 1)) | (1 << (bits // 2)) | 1
+    return key_record(rsa.RSAPublicNumbers(exponent, n).public_key())
+
+
+KEYS = [
+    (record(p=""), "permerror", "key-revoked"),
+    (record(p=None), "permerror", "key-syntax"),
+    (record(p="a"), "permerror", "key-syntax"),
+    (record(p="AAAA"), "permerror", "key-syntax"),
+    (record(v="DKIM2"), "permerror", "key-version"),
+    (record(h="sha1"), "permerror", "key-hash"),
+    (record(h="sha1 : sha256"), "pass", "verified"),
+    (record(s="other"), "permerror", "key-service"),
+    (record(s="other : email"), "pass", "verified"),
+    (record(k="dsa"), "permerror", "key-type"),
+    (record(k=None, v=None), "pass", "verified"),
+    (record(t="s"), "pass", "verified"),
+    (ed25519_key()[1], "permerror", "key-type"),
+    ("v=spf1 -all", "permerror", "no-key"),
+    ("v=DKIM1; p=a; p=b", "permerror", "key-syntax"),
+    ("v=DKIM1; p=" + "A" * 9000, "permerror", "key-unacceptable"),
+    (raw_rsa(4104, 65537), "permerror", "key-unacceptable"),
+]
+
+
+@pytest.mark.parametrize(("text", "outcome", "reason"), KEYS)
+async def test_key_record(text, outcome, reason):
+    found = await judge(sign(MAIL), text)
+    assert (found.outcome.value, found.reason) == (outcome, reason)
+
+
+async def test_t_s_forbids_a_subdomain():
+    found = await judge(sign(MAIL, i="@sub.example.com"), record(t="y:s"))
+    assert (found.reason, found.signatures[0].testing) == ("identity-not-exact", True)
+
+
+async def test_short_key():
+    assert (await judge(sign(MAIL), min_rsa_bits=2048)).outcome is Outcome.PASS
+    assert (await judge(sign(MAIL), min_rsa_bits=3072)).reason == "key-too-short"
+
+
+async def test_missing_key_and_silent_server():
+    assert (await judge(sign(MAIL), zone=DictZone({}))).reason == "no-key"
+    found = await judge(sign(MAIL), zone=DictZone({}, fails=(KEY,)))
+    assert (found.outcome, found.cause.port, found.cause.why.value) == (Outcome.TEMPERROR, "dns", "timeout")
+    assert found.signatures[0].outcome is Outcome.TEMPERROR
+
+
+async def test_a_pass_beside_a_silent_server_is_a_pass():
+    octets = sign(sign(MAIL), s="other")
+    found = await judge(octets, zone=DictZone({KEY: rsa_key()[1]}, fails=(".example.com",)))
+    assert found.outcome is Outcome.TEMPERROR
+    found = await judge(octets, zone=DictZone({KEY: rsa_key()[1]}, fails=("other._domainkey.example.com",)))
+    assert (found.outcome, found.cause) == (Outcome.PASS, None)
+    assert [one.outcome.value for one in found.signatures] == ["temperror", "pass"]
+
+
+async def test_several_records_at_one_name():
+    assert (await judge(sign(MAIL), zone=DictZone({KEY: ["v=spf1 -all", rsa_key()[1]]}))).outcome is Outcome.PASS
+
+
+async def test_flood_of_signatures_tries_the_aligned_one():
+    octets = sign(MAIL)
+    for n in range(100):
+        octets = sign(octets, d=f"spam{n}.test")
+    zone = DictZone({KEY: rsa_key()[1]})
+    found = await judge(octets, zone=zone, max_signatures=3)
+    assert (found.outcome, found.evidence["count"], len(found.signatures), len(zone.asked)) == (Outcome.PASS, 101, 3, 3)
+    assert found.signatures[-1].domain == "example.com"
+
+
+async def test_own_field_in_h_means_the_others():
+    inner = sign(MAIL)
+    found = await judge(sign(inner, h="from:dkim-signature"))
+    assert [one.outcome.value for one in found.signatures] == ["pass", "pass"]
+
+
+def test_huge_exponent_is_refused_unused():
+    assert parse_key(raw_rsa(2048, 2**33 + 1)) in ("key-unacceptable", "key-syntax")
+
+
+async def test_blanks_in_the_field_cost_nothing():
+    octets = sign(MAIL, z=" " * 7000)
+    started = time.process_time()
+    await judge(octets)
+    assert time.process_time() - started < 0.5
+
+
+async def test_big_body_is_hashed_off_the_loop():
+    big = MAIL + b"some words in a line\r\n" * 100_000
+    assert (await judge(sign(big))).outcome is Outcome.PASS
+
+
+async def test_a_budget_that_ends_stops_the_thread_that_hashes():
+    big = sign(MAIL + b"some  words in a  line\r\n" * 1_500_000)
+    message = Message.parse(big)
+    threads = threading.active_count()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.02):
+            await hashed(message, {BodyWant(True), BodyWant(False)})
+    async with asyncio.timeout(5):
+        await asyncio.to_thread(lambda: None)
+    assert threading.active_count() <= threads + 2
