@@ -102,7 +102,7 @@ def _absent_or_failure(error: Exception, name: str, rtype: str) -> Answer:
     status = _ABSENT.get(code)
     if status is not None:
         return Answer(status)
-    detail = pycares.errno.strerror(code)
+    detail = error.args[-1] if error.args else "no code"
     raise PortFailure("dns", _WHY.get(code, Why.PROTOCOL), f"{name} {rtype}: {detail}") from error
 
 

@@ -17,7 +17,10 @@ from typing import Any
 
 import dns.exception
 import dns.name
+import dns.rdataclass
 import dns.rdatatype
+import dns.rrset
+import dns.tokenizer
 import dns.zonefile
 
 from gateway.adapters.dns_names import RTYPES, host, question
@@ -47,7 +50,7 @@ class ZoneResolver:
         """Read a master file. Raises ValueError, with the line, where it cannot be read."""
         records: Records = {}
         try:
-            rrsets = dns.zonefile.read_rrsets(text, rdclass=None, default_ttl=_DEFAULT_TTL, relativize=False)
+            rrsets = _read(text)
         except (dns.exception.DNSException, ValueError) as error:
             raise ValueError(f"zone file: {error}") from error
         for rrset in rrsets:
@@ -111,6 +114,21 @@ class ZoneResolver:
             kind = self._trouble.get((owner, rtype)) or self._trouble.get((owner, ""))
             if kind:
                 raise PortFailure("dns", _WHY[kind], f"{name} {rtype}: {kind}")
+
+
+def _read(text: str) -> list[dns.rrset.RRset]:
+    # dns.zonefile.read_rrsets does the same, but knows neither $ORIGIN nor $TTL
+    manager = dns.zonefile.RRSetsReaderManager(origin=dns.name.root, relativize=False)
+    with manager.writer(True) as transaction:  # type: ignore[no-untyped-call]
+        tokens = dns.tokenizer.Tokenizer(text, "line")
+        dns.zonefile.Reader(
+            tokens,
+            dns.rdataclass.IN,
+            transaction,
+            allow_directives={"$ORIGIN", "$TTL"},
+            default_ttl=_DEFAULT_TTL,
+        ).read()
+    return manager.rrsets
 
 
 def _parents(name: str) -> Iterable[str]:

@@ -58,7 +58,7 @@ def _weigh(
     counted = [
         site for site in sites if any(_is_listing(code) and site.matches(code) for code in codes.get(site.domain, ()))
     ]
-    score = sum(site.weight for site in counted)
+    score = sum((site.weight for site in counted), 0.0)
     evidence: dict[str, Fact] = {
         "score": score,
         "listed": tuple(dict.fromkeys(site.label for site in counted)),
