@@ -1,0 +1,172 @@
+"""The listening sockets of a worker: accept, limit, drain.
+
+Known gaps: limits count the sessions of this worker only; a cluster-wide limit is the rate check's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import socket
+import ssl
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Any, Final
+
+from gateway.mail.reply import Reply, reply_for
+from gateway.mail.transaction import Address, Connection
+from gateway.reception import Services
+from gateway.smtp.session import Session, session_template
+from gateway.smtp.tls import limit_tls_memory
+
+log = logging.getLogger("mxgw.smtp")
+
+BACKLOG: Final = 1024
+_ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """One listening socket. proxy_trusted: networks of balancers; not empty: a PROXY header is expected."""
+
+    name: str
+    proxy_trusted: tuple[IPv4Network | IPv6Network, ...] = ()
+
+
+def new_session_id() -> str:
+    """Twelve characters of base32 without I, L, O, U: 32 bits of the time in seconds, 28 bits of chance."""
+    number = (int(time.time()) & 0xFFFFFFFF) << 28 | secrets.randbits(28)
+    return "".join(_ALPHABET[number >> shift & 31] for shift in range(55, -5, -5))
+
+
+def make_listening_socket(host: str, port: int) -> socket.socket:
+    """A bound, listening TCP socket. host: an address, not a name; an IPv6 one does not take IPv4. Raises OSError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # with protocol 0 asyncio would leave Nagle's algorithm on, and each reply would wait for an acknowledgement
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind((host, port))
+        sock.listen(BACKLOG)
+        sock.setblocking(False)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+class SmtpServer:
+    """All sessions of a worker. tls: gives the context in force, or None. spool_dir: where large content lies while it
+    is judged; None: the system's directory for temporary files."""
+
+    def __init__(
+        self, services: Services, *, tls: Callable[[], ssl.SSLContext | None], spool_dir: Path | None = None
+    ) -> None:
+        self.services = services
+        self.tls = tls
+        self.spool_dir = spool_dir
+        self.draining = False
+        self._servers: list[asyncio.Server] = []
+        self._sessions: set[Session] = set()
+        self._clients: Counter[Address] = Counter()
+        self._client_of: dict[Session, Address] = {}
+        self._handovers: set[asyncio.Task[Any]] = set()
+        self._changed = asyncio.Event()
+        self._template: dict[str, Any] | None = None
+        limit_tls_memory()
+
+    @property
+    def sessions(self) -> int:
+        """How many sessions there are now, those being refused included."""
+        return len(self._sessions)
+
+    @property
+    def addresses(self) -> tuple[tuple[str, int], ...]:
+        """Address and port of each listening socket."""
+        return tuple(s.getsockname()[:2] for server in self._servers for s in server.sockets)
+
+    async def start(
+        self, sock: socket.socket, name: str, proxy_trusted: Sequence[IPv4Network | IPv6Network] = ()
+    ) -> None:
+        """Serve on this listening socket, which belongs to the server from now on."""
+        template = self._template = self._template or session_template(self.services.identity.hostname)
+        listener = Listener(name, tuple(proxy_trusted))
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(lambda: Session(self, listener, template), sock=sock, backlog=BACKLOG)
+        self._servers.append(server)
+
+    async def drain(self, timeout: float) -> bool:
+        """End politely: new and idle sessions get 421, content in flight is finished. True: all ended in time.
+
+        The sockets go on listening so that clients are told; ``close`` ends that.
+        """
+        self.draining = True
+        for session in tuple(self._sessions):
+            session.poke()
+        try:
+            async with asyncio.timeout(timeout):
+                while self._sessions or self._handovers:
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            log.warning("drain: %d sessions, %d hand-overs left", len(self._sessions), len(self._handovers))
+            return False
+        return True
+
+    async def close(self) -> None:
+        """Stop listening and drop what sessions are left; a hand-over that has begun goes on."""
+        for server in self._servers:
+            server.close()
+        for session in tuple(self._sessions):
+            session.abort()
+
+    # ---- for sessions
+
+    def new_id(self) -> str:
+        """An id for a session."""
+        return new_session_id()
+
+    def enter(self, session: Session) -> None:
+        """A connection was made."""
+        self._sessions.add(session)
+
+    def leave(self, session: Session) -> None:
+        """A session has ended."""
+        self._sessions.discard(session)
+        client = self._client_of.pop(session, None)
+        if client is not None:
+            self._clients[client] -= 1
+            if not self._clients[client]:
+                del self._clients[client]
+        self._changed.set()
+
+    def keep(self, work: asyncio.Task[Any]) -> None:
+        """Hold a hand-over until it is done, whatever becomes of its session."""
+        self._handovers.add(work)
+        work.add_done_callback(self._handed_over)
+
+    def _handed_over(self, work: asyncio.Task[Any]) -> None:
+        self._handovers.discard(work)
+        self._changed.set()
+
+    def admit(self, session: Session, connection: Connection) -> tuple[str, Reply] | None:
+        """None: welcome. Else the observer's word and the reply to refuse it with."""
+        limits, session_id = self.services.limits, connection.session_id
+        if self.draining:
+            return "refused_drain", reply_for("shutting-down", session_id)
+        if len(self._sessions) > limits.sessions:
+            return "refused_limit", reply_for("too-many-sessions", session_id)
+        if not connection.client_known:
+            return None
+        if self._clients[connection.client_ip] >= limits.sessions_per_client:
+            return "refused_limit", reply_for("too-many-sessions-client", session_id)
+        self._clients[connection.client_ip] += 1
+        self._client_of[session] = connection.client_ip
+        return None
