@@ -1,0 +1,212 @@
+"""One mail transaction over a session: envelope, content, final dot (RFC 5321 section 3.3, RFC 2920, RFC 2033).
+
+The line that matters is the final dot. Before it a failure is a PortFailure: nothing was taken, another mailstore may
+be tried. From the moment on at which the dot may have left, a failure is MAYBE (RFC 1047): the message may lie in the
+mailstore, and only the client's next attempt, with its risk of a duplicate, is lossless.
+
+Known gaps: content is expected with CRLF line ends only, as the session hygiene on our other side ensures.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Protocol
+
+from gateway.delivery import xclient
+from gateway.delivery.session import Session
+from gateway.delivery.wire import ConnectionLost, Deadline, ServerReply
+from gateway.mail import limits
+from gateway.mail.address import Mailbox, ReversePath
+from gateway.mail.finding import Cause, Why
+from gateway.mail.message import OutgoingMessage
+from gateway.mail.transaction import Envelope, Transaction
+from gateway.ports.failure import PortFailure
+from gateway.ports.mailstore import Handover, RecipientResult
+
+Results = dict[Mailbox, RecipientResult]
+
+
+class AfterDot(Protocol):
+    """Reads what comes after the final dot; fills in a result for each recipient in order. Raises PortFailure when
+    the connection fails; what was filled in before stands."""
+
+    async def __call__(
+        self, session: Session, recipients: Sequence[Mailbox], deadline: Deadline, results: Results
+    ) -> None:
+        """SMTP has one reply for all, LMTP one for each."""
+        ...
+
+
+def result_of(reply: ServerReply) -> RecipientResult:
+    """A final reply as a result: 2yz DELIVERED, 4yz (and what makes no sense here) DEFERRED, 5yz REFUSED."""
+    kinds = {2: Handover.DELIVERED, 5: Handover.REFUSED}
+    kind = kinds.get(reply.code // 100, Handover.DEFERRED)
+    return RecipientResult(kind, reply.code, reply.enhanced, reply.text)
+
+
+async def hand_over(
+    session: Session, tx: Transaction, message: OutgoingMessage, deadline: Deadline, after_dot: AfterDot
+) -> tuple[Mapping[Mailbox, RecipientResult], dict[str, float]]:
+    """All of it. Returns a result for each recipient and seconds by phase. Raises PortFailure: nothing was taken."""
+    started = time.perf_counter()
+    envelope = tx.envelope
+    assert envelope is not None
+    await session.introduce(xclient.attributes(tx), deadline)
+    parameters = await _parameters(session, envelope, message)
+    if isinstance(parameters, RecipientResult):
+        return dict.fromkeys(envelope.recipients, parameters), {}
+    results, data = await _envelope(session, envelope, parameters, deadline)
+    timings = {"envelope": time.perf_counter() - started}
+    accepted = [mailbox for mailbox in envelope.recipients if mailbox not in results]
+    if data is None or data.code != 354:
+        for mailbox in accepted:
+            results[mailbox] = result_of(data) if data else RecipientResult(Handover.DEFERRED)
+        return results, timings
+    if not accepted:
+        # DATA went out with the envelope and nobody is left: RFC 2920 section 3.1 wants the dot
+        await session.command(b".\r\n", deadline)
+        session.dirty = False
+        return results, timings
+    started = time.perf_counter()
+    early = await _content(session, message, deadline)
+    if early:
+        results.update(dict.fromkeys(accepted, result_of(early)))
+    else:
+        await _dot(session, accepted, deadline, after_dot, results)
+    timings["content"] = time.perf_counter() - started
+    return results, timings
+
+
+async def _parameters(session: Session, envelope: Envelope, message: OutgoingMessage) -> bytes | RecipientResult:
+    """The parameters of MAIL, or why the message cannot go to this mailstore at all."""
+    words = b""
+    if session.offers("SIZE"):
+        words += b" SIZE=%d" % message.size
+    if await _is_8bit(message):
+        if not session.offers("8BITMIME"):
+            return RecipientResult(Handover.REFUSED, 554, "5.6.3", "The mailstore takes no 8-bit content (8BITMIME)")
+        words += b" BODY=8BITMIME"
+    if _needs_smtputf8(envelope, message):
+        if not session.offers("SMTPUTF8"):
+            return RecipientResult(Handover.REFUSED, 550, "5.6.7", "The mailstore takes no UTF-8 addresses (SMTPUTF8)")
+        words += b" SMTPUTF8"
+    return words
+
+
+async def _is_8bit(message: OutgoingMessage) -> bool:
+    if message.size > limits.OFF_LOOP_OCTETS:
+        return await asyncio.to_thread(_has_high_octets, message)
+    return _has_high_octets(message)
+
+
+def _has_high_octets(message: OutgoingMessage) -> bool:
+    return not all(chunk.isascii() for chunk in message.chunks())
+
+
+def _needs_smtputf8(envelope: Envelope, message: OutgoingMessage) -> bool:
+    paths: list[ReversePath] = [envelope.reverse_path, *envelope.recipients]
+    if any(isinstance(path, Mailbox) and path.needs_smtputf8 for path in paths):
+        return True
+    # RFC 6531 section 3.4: a client that said SMTPUTF8 for an all-ASCII header did not need it
+    return envelope.smtputf8 and not (message.message.header.isascii() and message.prepended.isascii())
+
+
+async def _envelope(
+    session: Session, envelope: Envelope, parameters: bytes, deadline: Deadline
+) -> tuple[Results, ServerReply | None]:
+    """RSET where needed, MAIL, RCPTs, DATA. Returns results of those not accepted and DATA's reply (None: not said)."""
+    mail = b"MAIL FROM:" + path_octets(envelope.reverse_path) + parameters + b"\r\n"
+    rcpts = [b"RCPT TO:" + path_octets(mailbox) + b"\r\n" for mailbox in envelope.recipients]
+    pipelined = session.offers("PIPELINING")
+    rset = [b"RSET\r\n"] if session.dirty else []
+    session.dirty = True
+    if pipelined:
+        async with deadline.phase("envelope", session.dialect.timeouts.command):
+            await session.wire.send(b"".join([*rset, mail, *rcpts, b"DATA\r\n"]))
+
+    async def answer(line: bytes) -> ServerReply:
+        if pipelined:
+            return await session.reply(deadline, line[:4].decode("ascii"))
+        return await session.command(line, deadline)
+
+    for line in rset:
+        await answer(line)
+    begun = await answer(mail)
+    results: Results = {}
+    if begun.code // 100 != 2:
+        results = dict.fromkeys(envelope.recipients, result_of(begun))
+        if not pipelined:
+            return results, None
+    for mailbox, line in zip(envelope.recipients, rcpts, strict=True):
+        reply = await answer(line)
+        if mailbox not in results and reply.code // 100 != 2:
+            results[mailbox] = result_of(reply)
+    if len(results) == len(envelope.recipients) and not pipelined:
+        return results, None
+    return results, _no_success(await answer(b"DATA\r\n"))
+
+
+def _no_success(data: ServerReply) -> ServerReply:
+    # 2yz to DATA makes no sense and must never be read as "delivered"
+    return ServerReply(451, (f"unexpected reply to DATA: {data}",)) if data.code // 100 == 2 else data
+
+
+def path_octets(path: ReversePath) -> bytes:
+    """``<user@example.org>`` or ``<>``. Raises ValueError for control characters, which no parser of ours lets in."""
+    text = f"<{path}>"
+    if any(ord(char) < 0x20 or ord(char) == 0x7F for char in text):
+        raise ValueError("control character in a path")
+    return text.encode("utf-8", "surrogateescape")
+
+
+async def _content(session: Session, message: OutgoingMessage, deadline: Deadline) -> ServerReply | None:
+    """Everything up to the dot. Returns the mailstore's refusal where it gave one before it closed the connection."""
+    try:
+        for chunk in stuff(message.chunks()):
+            async with deadline.phase("content", session.dialect.timeouts.command):
+                await session.wire.send(chunk)
+    except ConnectionLost:
+        early = await session.reply(deadline, "content")  # raises ConnectionLost when there is none
+        if early.positive:
+            raise
+        session.wire.abort()
+        return early
+    return None
+
+
+async def _dot(
+    session: Session, accepted: Sequence[Mailbox], deadline: Deadline, after_dot: AfterDot, results: Results
+) -> None:
+    if not deadline.left > 0:
+        raise PortFailure("mailstore", Why.BUDGET, "before the final dot")
+    if session.wire.closed:
+        raise ConnectionLost("connection lost before the final dot")
+    session.wire.post(b".\r\n")
+    try:
+        await after_dot(session, accepted, deadline, results)
+        session.dirty = False
+    except PortFailure as failure:
+        lost = RecipientResult(Handover.MAYBE, cause=Cause("mailstore", failure.cause.why, failure.cause.detail))
+        for mailbox in accepted:
+            results.setdefault(mailbox, lost)
+        session.wire.abort()
+
+
+def stuff(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Dot-stuffing (RFC 5321 section 4.5.2), also where a chunk ends inside CRLF-dot; ends with CRLF, without the
+    final dot."""
+    tail = b"\r\n"
+    for chunk in chunks:
+        if not chunk:
+            continue
+        stuffed = chunk.replace(b"\r\n.", b"\r\n..")
+        if chunk.startswith(b".") and tail == b"\r\n":
+            stuffed = b"." + stuffed
+        elif chunk.startswith(b"\n.") and tail.endswith(b"\r"):
+            stuffed = b"\n." + stuffed[1:]
+        yield stuffed
+        tail = (tail + chunk[-2:])[-2:]
+    if tail != b"\r\n":
+        yield b"\r\n"
