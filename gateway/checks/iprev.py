@@ -20,8 +20,8 @@ from gateway.ports.dns import Resolver, addresses, reverse_names
 from gateway.ports.failure import PortFailure
 
 _POOL_WORDS = re.compile(
-    r"(?:^|[.\-_\d])(?:a?dsl|vdsl|dyn|dynamic|dynip|dhcp|pool|pools|ppp|pppoe|dial|dialup|dip|cable|broadband|client|customer|"
-    r"cust|cpe|res|residential|user|host|ip|ipv4|unassigned|nat)(?=[.\-_\d])"
+    r"(?:^|[.\-_\d])(?:(?:a?dsl|vdsl|dyn|dynamic|dynip|dhcp|pools?|ppp|pppoe|dial|dialup|dip|cable|broadband|cpe|res|"
+    r"residential|unassigned|nat)(?=[.\-_\d])|(?:client|customer|cust|user|host|ip|ipv4)(?=[.\-_]?\d))"
 )
 
 

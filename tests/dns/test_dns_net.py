@@ -127,6 +127,18 @@ async def test_silent_server_is_a_timeout():
         await resolver.close()
 
 
+async def test_close_ends_open_questions():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        resolver = NetResolver([("127.0.0.1", silent.getsockname()[1])], timeout=30.0, tries=1)
+        job = asyncio.create_task(resolver.lookup("www.example.test", "A"))
+        await asyncio.sleep(0.1)
+        await resolver.close()
+        async with asyncio.timeout(10):
+            with pytest.raises(PortFailure):
+                await job
+
+
 async def test_second_server_answers_where_the_first_is_dead(server):
     resolver = NetResolver([("127.0.0.1", _dead_port()), server.address], timeout=1.0, tries=2)
     assert (await resolver.lookup("www.example.test", "AAAA")).status is Status.OK
