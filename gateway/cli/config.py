@@ -8,16 +8,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 from collections.abc import Iterator
 from typing import Any
 
 from gateway.cli.output import config_argument, output_argument, settings_path, show_columns, show_json
 from gateway.cli.sysexits import OK
-
-MASK = "******"
-_PASSWORD = re.compile(r"(?P<head>[a-z+]+://(?:[^:/?#@\s]*:)?)(?P<password>[^@/?#\s]+|[^@\s]+)(?=@)")
-_PARAMETER = re.compile(r"(?P<head>[?&](?:password|secret|token)=)[^&#\s]+", re.IGNORECASE)
+from gateway.config.masking import MASK, masked
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,11 +24,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     output_argument(show)
     show.add_argument("--diff-default", action="store_true", help="only what is not the default")
     actions.add_parser("schema", help="JSON Schema of the settings file")
-
-
-def masked(text: str) -> str:
-    """The text with passwords in URLs made unreadable."""
-    return _PARAMETER.sub(rf"\g<head>{MASK}", _PASSWORD.sub(rf"\g<head>{MASK}", text))
 
 
 def run(args: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ Known gaps: nothing is asked over the network here; a mailstore that is down is 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import pydantic
 
+from gateway.config.masking import masked
 from gateway.config.model import Settings, split_address
 from gateway.yamlfile import Document, Fault, FaultsError, dotted, faults_from, read
 
@@ -34,6 +36,7 @@ _REMEDIES = {
     "secret": "use 16 characters or more",
     "servers": "write it like 127.0.0.1:53",
 }
+_SHOWN_VALUE = re.compile(r", not (?:'[^']*'|\"[^\"]*\"|\S+)$")
 
 
 def load_settings(path: Path, environ: Mapping[str, str]) -> Settings:
@@ -65,11 +68,14 @@ def load_settings(path: Path, environ: Mapping[str, str]) -> Settings:
 
 
 def _told(fault: Fault, variables: Mapping[str, str]) -> Fault:
-    """The fault with the variable named as its file where the value came from there, and one remedy."""
-    if "; " in fault.problem:
+    """The fault with the variable named as its file where the value came from there, one remedy, and no password."""
+    problem, remedy = fault.problem, fault.remedy
+    if fault.key == "secret" or "; " in problem:
+        problem = _SHOWN_VALUE.sub("", problem)
+    if "; " in problem:
         # a URL's own text knows better what to write than the table does
-        problem, _, remedy = fault.problem.partition("; ")
-        fault = replace(fault, problem=problem, remedy=remedy)
+        problem, _, remedy = problem.partition("; ")
+    fault = replace(fault, problem=masked(problem), remedy=masked(remedy))
     if fault.key not in variables or fault.problem == "unknown key":
         return fault
     return replace(fault, file=variables[fault.key], line=0)

@@ -14,9 +14,9 @@ import re
 import socket
 from collections.abc import Mapping
 from dataclasses import fields
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -37,6 +37,7 @@ from gateway.mail.address import AddressError, parse_domain
 from gateway.mail.limits import WireLimits
 
 STORE_SCHEMES = ("memory", "sqlite", "redis", "rediss", "sentinel", "cluster")
+_T = TypeVar("_T")
 _ADDRESS = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<four>[^:\[\]/\s]+)):(?P<port>[0-9]{1,6})")
 
 
@@ -102,6 +103,36 @@ def _store(text: str, info: ValidationInfo) -> str:
     return text
 
 
+def _network(value: object) -> object:
+    if not isinstance(value, str):
+        raise ValueError("must be a network such as 10.0.0.0/8")
+    try:
+        return ip_network(value)
+    except ValueError as error:
+        if "host bits" in str(error):
+            raise ValueError(f"has bits behind the prefix; the network is {ip_network(value, strict=False)}") from error
+        raise ValueError("must be a network such as 10.0.0.0/8") from error
+
+
+def _prefix(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]{0,40}-", text):
+        raise ValueError("must be letters, digits and hyphens, with a hyphen at the end")
+    return text
+
+
+def _secret(value: SecretStr | None) -> SecretStr | None:
+    if value is not None and len(value.get_secret_value()) < 16:
+        raise ValueError("is too short")
+    return value
+
+
+def _some(items: tuple[_T, ...]) -> tuple[_T, ...]:
+    # min_length would also complain where an item was refused
+    if not items:
+        raise ValueError("must not be empty")
+    return items
+
+
 def _as_list(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
@@ -115,6 +146,8 @@ def _workers(value: object) -> object:
 
 
 Address = Annotated[str, AfterValidator(_address)]
+Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
+SOME = AfterValidator(_some)
 Domain = Annotated[str, AfterValidator(_name)]
 RelativePath = Annotated[Path, AfterValidator(_path)]
 
@@ -135,8 +168,8 @@ class _Section(BaseModel):
 class ProxyProtocolSettings(_Section):
     """Balancers that stand before the listener (PROXY protocol 1 and 2)."""
 
-    trusted: tuple[IPv4Network | IPv6Network, ...] = Field(
-        min_length=1, description="networks of the balancers; only from them a header or a probe is taken"
+    trusted: Annotated[tuple[Network, ...], SOME] = Field(
+        description="networks of the balancers; only from them a header or a probe is taken"
     )
     direct: bool = Field(False, description="serve peers outside `trusted` as direct clients; else they are refused")
 
@@ -169,11 +202,10 @@ class TlsSettings(_Section):
 class RouteSettings(_Section):
     """Which domains are ours and where their mail goes."""
 
-    domains: tuple[Annotated[str, AfterValidator(_route_domain)], ...] = Field(
-        min_length=1, description="recipient domains; `*.example.org` is every name below example.org"
+    domains: Annotated[tuple[Annotated[str, AfterValidator(_route_domain)], ...], SOME] = Field(
+        description="recipient domains; `*.example.org` is every name below example.org"
     )
-    mailstore: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = Field(
-        min_length=1,
+    mailstore: Annotated[tuple[str, ...], SOME, BeforeValidator(_as_list)] = Field(
         description="smtp://host:port, lmtp://host:port, lmtp+unix:/path or maildir:/path; a list: best first",
     )
     name: str = Field("", description="how records and metrics call it; absent: the first domain")
@@ -262,14 +294,14 @@ class Settings(_Section):
     authserv_id: Annotated[str, AfterValidator(lambda text: _name(text) if text else text)] = Field(
         "", description="name in Authentication-Results (RFC 8601), one for the whole cluster; absent: `hostname`"
     )
-    listeners: tuple[ListenerSettings, ...] = Field(
-        (ListenerSettings(address="0.0.0.0:2525"),), min_length=1, description="where SMTP clients connect"
+    listeners: Annotated[tuple[ListenerSettings, ...], SOME] = Field(
+        (ListenerSettings(address="0.0.0.0:2525"),), description="where SMTP clients connect"
     )
     tls: TlsSettings | None = Field(
         None, description="certificate for STARTTLS; absent: a self-signed one is made in `state_dir`, with a warning"
     )
-    routes: tuple[RouteSettings, ...] = Field(
-        min_length=1, description="which domains are ours and where their mail goes"
+    routes: Annotated[tuple[RouteSettings, ...], SOME] = Field(
+        description="which domains are ours and where their mail goes"
     )
     store: Annotated[str, AfterValidator(_store)] = Field(
         "",
@@ -289,13 +321,12 @@ class Settings(_Section):
     )
     log: LogSettings = Field(LogSettings(), description="log lines")
     limits: LimitsSettings = Field(LimitsSettings(), description="limits of the wire")
-    header_prefix: str = Field(
+    header_prefix: Annotated[str, AfterValidator(_prefix)] = Field(
         "X-Gateway-",
-        pattern=r"^[A-Za-z][A-Za-z0-9-]{0,40}-$",
         description="how our own header fields begin; strangers' fields of that kind are removed",
     )
-    secret: SecretStr | None = Field(
-        None, min_length=16, description="shared by the cluster, for tokens and signatures; 16 characters or more"
+    secret: Annotated[SecretStr | None, AfterValidator(_secret)] = Field(
+        None, description="shared by the cluster, for tokens and signatures; 16 characters or more"
     )
 
     _origin: Mapping[str, str] = PrivateAttr(default_factory=dict)
