@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from ipaddress import ip_network
 
-from gateway.mail.finding import Finding, Outcome
+from gateway.mail.finding import Fact, Finding, Outcome
 from gateway.mail.transaction import Address, Transaction
 from gateway.policy.settings import CheckSettings, RateSettings
 from gateway.ports import Ports
@@ -41,7 +41,7 @@ async def _counted(tx: Transaction, ports: Ports, settings: RateSettings, what: 
     if not limit or any(client in exempt for exempt in settings.exempt):
         return Finding("rate", Outcome.PASS, "exempt", {"network": network})
     (number,) = await ports.store.count([Counter(f"{what}:{network}", 1, settings.window)])
-    evidence = {what: number, "limit": limit, "network": network}
+    evidence: dict[str, Fact] = {what: number, "limit": limit, "network": network}
     if number > limit:
         return Finding("rate", Outcome.FAIL, f"too-many-{what}", evidence)
     return Finding("rate", Outcome.PASS, "below-limit", evidence)

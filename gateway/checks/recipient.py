@@ -14,7 +14,7 @@ import logging
 from dataclasses import dataclass
 
 from gateway.mail.address import Mailbox
-from gateway.mail.finding import Finding, Outcome
+from gateway.mail.finding import Fact, Finding, Outcome
 from gateway.mail.transaction import Transaction
 from gateway.policy.settings import CheckSettings, RecipientSettings
 from gateway.ports import Ports
@@ -60,7 +60,7 @@ async def recipient(tx: Transaction, ports: Ports, settings: CheckSettings) -> F
 
 
 def _finding(known: Known, detail: str, *, cached: bool, stale: bool = False) -> Finding:
-    evidence = {"cached": cached, "stale": stale, "detail": detail}
+    evidence: dict[str, Fact] = {"cached": cached, "stale": stale, "detail": detail}
     if known is Known.YES:
         return Finding("recipient", Outcome.PASS, "known", evidence)
     if known is Known.NO:

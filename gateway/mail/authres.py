@@ -107,7 +107,7 @@ def _dmarc(tx: Transaction, utf8: bool) -> list[list[str]]:
     if said:
         # the comment belongs right behind the result, where readers look for it
         words.insert(1, f"({' '.join(said)})")
-    if domain := str(dmarc.evidence.get("from_domain") or dmarc.evidence.get("domain") or ""):
+    if domain := str(dmarc.evidence.get("author_domain", "")):
         words.append(f"header.from={_value(domain, utf8)}")
     return [words]
 

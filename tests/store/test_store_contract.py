@@ -1,0 +1,165 @@
+"""One contract for all stores: memory, SQLite and a real Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway.adapters.store_memory import MemoryStore
+from gateway.adapters.store_redis import RedisStore
+from gateway.adapters.store_sqlite import SqliteStore
+from gateway.ports.store import Counter, GreylistQuestion, Seen, Store
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "real"))
+from redis_server import RedisServer
+
+
+class FakeClock:
+    def __init__(self) -> None:
+        self.time = 1_800_000_000.0
+
+    def now(self) -> float:
+        return self.time
+
+    def monotonic(self) -> float:
+        return self.time
+
+
+Subject = tuple[Store, Callable[[float], Awaitable[None]]]
+
+
+@pytest.fixture(scope="module")
+def redis_server() -> Iterator[RedisServer]:
+    if why := RedisServer.missing():
+        pytest.skip(why)
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture(params=["memory", "sqlite", "redis"])
+async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Subject]:
+    """A store and a way to let seconds pass."""
+    clock = FakeClock()
+
+    async def advance(seconds: float) -> None:
+        clock.time += seconds
+
+    if request.param == "memory":
+        store: Store = MemoryStore(clock)
+        passing = advance
+    elif request.param == "sqlite":
+        store = SqliteStore(tmp_path / "state.sqlite", clock)
+        passing = advance
+    else:
+        server: RedisServer = request.getfixturevalue("redis_server")
+        store = RedisStore(server.url, secret=request.node.name.encode())  # another secret, other keys
+        passing = asyncio.sleep
+    yield store, passing
+    await store.close()
+
+
+def question(key: str = "k", client: str = "c", delay: float = 0.2, **more: float) -> GreylistQuestion:
+    return GreylistQuestion(
+        key, client, delay, more.get("window", 60.0), more.get("lifetime", 60.0), int(more.get("auto", 2))
+    )
+
+
+async def test_first_early_passed_known(subject: Subject) -> None:
+    store, passing = subject
+    first = await store.greylist(question())
+    assert (first.seen, first.wait) == (Seen.FIRST, pytest.approx(0.2))
+    early = await store.greylist(question())
+    assert early.seen is Seen.EARLY
+    assert 0 < early.wait <= 0.2
+    await passing(0.3)
+    passed = await store.greylist(question())
+    assert passed.seen is Seen.PASSED
+    assert passed.waited >= 0.2
+    assert (await store.greylist(question())).seen is Seen.KNOWN
+
+
+async def test_early_retries_do_not_restart_the_clock(subject: Subject) -> None:
+    store, passing = subject
+    await store.greylist(question(delay=0.4))
+    await passing(0.25)
+    assert (await store.greylist(question(delay=0.4))).seen is Seen.EARLY
+    await passing(0.25)
+    assert (await store.greylist(question(delay=0.4))).seen is Seen.PASSED
+
+
+async def test_a_retry_after_the_window_is_a_first_attempt(subject: Subject) -> None:
+    store, passing = subject
+    await store.greylist(question(window=0.2, delay=0.05))
+    await passing(0.4)
+    assert (await store.greylist(question(window=0.2, delay=0.05))).seen is Seen.FIRST
+
+
+async def test_a_pass_runs_out_and_use_prolongs_it(subject: Subject) -> None:
+    store, passing = subject
+    await store.greylist(question(delay=0, lifetime=0.6, auto=0))
+    assert (await store.greylist(question(delay=0, lifetime=0.6, auto=0))).seen is Seen.PASSED
+    for _ in range(3):
+        await passing(0.3)
+        assert (await store.greylist(question(delay=0, lifetime=0.6, auto=0))).seen is Seen.KNOWN
+    await passing(0.9)
+    assert (await store.greylist(question(delay=0, lifetime=0.6, auto=0))).seen is Seen.FIRST
+
+
+async def test_a_client_with_enough_passes_waits_no_more(subject: Subject) -> None:
+    store, _ = subject
+    for key in ("one", "two"):
+        await store.greylist(question(key, delay=0))
+        assert (await store.greylist(question(key, delay=0))).seen is Seen.PASSED
+    assert (await store.greylist(question("three"))).seen is Seen.AUTO
+    assert (await store.greylist(question("three", client="another"))).seen is Seen.FIRST
+    assert (await store.greylist(question("four", auto=0))).seen is Seen.FIRST
+
+
+async def test_the_same_key_from_another_client_is_the_same_key(subject: Subject) -> None:
+    store, _ = subject
+    await store.greylist(question(client="one"))
+    assert (await store.greylist(question(client="two"))).seen is Seen.EARLY
+    assert (await store.greylist(question(client=""))).seen is Seen.EARLY
+
+
+async def test_of_many_at_once_exactly_one_is_first(subject: Subject) -> None:
+    store, _ = subject
+    answers = await asyncio.gather(*(store.greylist(question(delay=30)) for _ in range(20)))
+    assert sorted(answer.seen for answer in answers) == ["early"] * 19 + ["first"]
+
+
+async def test_counts_add_up_and_fade(subject: Subject) -> None:
+    store, passing = subject
+    assert await store.count([Counter("a", 3, 0.5), Counter("b", 1, 0.5)]) == (3.0, 1.0)
+    (number,) = await store.count([Counter("a", 2, 0.5)])
+    assert 2 <= number <= 5
+    await passing(1.1)
+    assert await store.count([Counter("a", 1, 0.5)]) == (1.0,)
+    assert await store.count([]) == ()
+
+
+async def test_the_window_slides(subject: Subject) -> None:
+    store, passing = subject
+    await store.count([Counter("s", 100, 0.4)])
+    await passing(0.4)
+    (number,) = await store.count([Counter("s", 0, 0.4)])
+    assert 0 <= number < 100.001
+
+
+async def test_values_are_kept_for_their_time(subject: Subject) -> None:
+    store, passing = subject
+    assert await store.get("v") is None
+    await store.put("v", "wert ü \U0001f4e7", 0.3)
+    assert await store.get("v") == "wert ü \U0001f4e7"
+    await store.put("v", "other", 0.3)
+    assert await store.get("v") == "other"
+    await passing(0.5)
+    assert await store.get("v") is None
+
+
+async def test_it_answers_a_ping(subject: Subject) -> None:
+    await subject[0].ping()

@@ -1,0 +1,260 @@
+"""Stores that are out, broken or overloaded say so in PortFailure and in time."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import stat
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway.adapters.store_breaker import Breaker
+from gateway.adapters.store_broken import BrokenStore
+from gateway.adapters.store_memory import MemoryStore
+from gateway.adapters.store_open import open_store
+from gateway.adapters.store_redis import RedisStore
+from gateway.adapters.store_sqlite import SqliteStore
+from gateway.mail.finding import Why
+from gateway.ports.failure import PortFailure
+from gateway.ports.store import Counter, GreylistQuestion, Seen
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "real"))
+from redis_server import RedisServer
+
+QUESTION = GreylistQuestion("user@example.org", "192.0.2.0/24", 60, 3600, 3600, 2)
+
+
+class FakeTime:
+    def __init__(self) -> None:
+        self.time = 0.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+@pytest.fixture
+def redis_server() -> Iterator[RedisServer]:
+    if why := RedisServer.missing():
+        pytest.skip(why)
+    with RedisServer() as server:
+        yield server
+
+
+# ---- sqlite
+
+
+async def test_the_file_is_private(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "s")
+    await store.ping()
+    for path in tmp_path.iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+    await store.close()
+
+
+async def test_a_corrupt_file_is_a_failure_with_a_clear_text(tmp_path: Path) -> None:
+    (tmp_path / "s").write_bytes(os.urandom(8192))
+    store = SqliteStore(tmp_path / "s")
+    for _ in range(2):
+        with pytest.raises(PortFailure, match="no sound SQLite file") as caught:
+            await store.put("a", "b", 1)
+        assert caught.value.cause.why is Why.PROTOCOL
+    (tmp_path / "s").unlink()
+    await store.put("a", "b", 60)
+    assert await store.get("a") == "b"
+    await store.close()
+
+
+async def test_a_directory_that_is_missing(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "none" / "s")
+    with pytest.raises(PortFailure) as caught:
+        await store.ping()
+    assert caught.value.cause.why is Why.REFUSED
+    await store.close()
+
+
+async def test_a_lock_held_by_others_is_a_timeout(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "s")
+    await store.ping()
+    other = sqlite3.connect(tmp_path / "s", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    started = time.monotonic()
+    with pytest.raises(PortFailure) as caught:
+        await store.greylist(QUESTION)
+    assert caught.value.cause.why is Why.TIMEOUT
+    assert time.monotonic() - started < 5
+    other.execute("ROLLBACK")
+    other.close()
+    assert (await store.greylist(QUESTION)).seen is Seen.FIRST
+    await store.close()
+
+
+async def test_two_workers_share_one_file_and_it_outlives_them(tmp_path: Path) -> None:
+    one, two = SqliteStore(tmp_path / "s"), SqliteStore(tmp_path / "s")
+    await asyncio.gather(one.ping(), two.ping())
+    assert (await one.greylist(QUESTION)).seen is Seen.FIRST
+    assert (await two.greylist(QUESTION)).seen is Seen.EARLY
+    await one.close()
+    await two.close()
+    again = SqliteStore(tmp_path / "s")
+    assert (await again.greylist(QUESTION)).seen is Seen.EARLY
+    await again.close()
+    with pytest.raises(PortFailure, match="closed"):
+        await again.ping()
+
+
+async def test_what_has_run_out_is_purged(tmp_path: Path) -> None:
+    class Clock:
+        time = 1000.0
+
+        def now(self) -> float:
+            return self.time
+
+        def monotonic(self) -> float:
+            return self.time
+
+    clock = Clock()
+    store = SqliteStore(tmp_path / "s", clock)
+    for number in range(20):
+        await store.put(f"k{number}", "v", 10)
+    await store.count([Counter("c", 1, 10)])
+    await store.greylist(QUESTION)
+    clock.time += 100_000
+    await store.put("last", "v", 10)
+    await store.close()
+    left = sqlite3.connect(tmp_path / "s")
+    assert [left.execute(f"SELECT count(*) FROM {t}").fetchone()[0] for t in ("keys", "counts", "vals")] == [0, 0, 1]
+    left.close()
+
+
+# ---- redis
+
+
+async def test_a_dead_server_fails_at_once_then_the_breaker_opens() -> None:
+    server_time = FakeTime()
+    store = RedisStore("redis://127.0.0.1:1/0", breaker=Breaker(server_time))
+    for _ in range(4):
+        with pytest.raises(PortFailure) as caught:
+            await store.greylist(QUESTION)
+        assert caught.value.cause.why is Why.REFUSED
+    with pytest.raises(PortFailure) as caught:
+        await store.greylist(QUESTION)
+    assert caught.value.cause.why is Why.OVERLOAD
+    await store.close()
+
+
+async def test_a_stalled_server_costs_little_and_comes_back(redis_server: RedisServer) -> None:
+    store = RedisStore(redis_server.url)
+    assert (await store.greylist(QUESTION)).seen is Seen.FIRST
+    redis_server.pause()
+    started = time.monotonic()
+    with pytest.raises(PortFailure) as caught:
+        await store.greylist(QUESTION)
+    assert caught.value.cause.why is Why.TIMEOUT
+    assert time.monotonic() - started < 3
+    redis_server.resume()
+    assert (await store.greylist(QUESTION)).seen is Seen.EARLY
+    await store.close()
+
+
+async def test_a_restart_forgets_scripts_and_nobody_notices(redis_server: RedisServer) -> None:
+    store = RedisStore(redis_server.url)
+    await store.count([Counter("a", 1, 60)])
+    redis_server.stop()
+    redis_server.start()
+    with pytest.raises(PortFailure):
+        await store.ping()  # the pooled connection is gone
+    assert await store.count([Counter("a", 1, 60)]) == (1.0,)
+    await store.close()
+
+
+async def test_keys_show_no_address_and_all_have_a_ttl(redis_server: RedisServer) -> None:
+    from redis.asyncio import Redis
+
+    store = RedisStore(redis_server.url, b"secret")
+    await store.greylist(QUESTION)
+    await store.greylist(GreylistQuestion("k2", "client", 0, 60, 60, 2))
+    await store.greylist(GreylistQuestion("k2", "client", 0, 60, 60, 2))
+    await store.count([Counter("connections:192.0.2.0/24", 1, 60)])
+    await store.put("rcpt:user@example.org", "yes", 60)
+    plain = Redis.from_url(redis_server.url, decode_responses=True)
+    keys = [key async for key in plain.scan_iter()]
+    assert len(keys) == 5
+    for key in keys:
+        assert key.startswith("mxgw:{")
+        assert "example" not in key
+        assert "192.0" not in key
+        assert await plain.ttl(key) > 0
+    await plain.aclose()
+    await store.close()
+
+
+def test_the_breaker_opens_tries_and_backs_off() -> None:
+    now = FakeTime()
+    breaker = Breaker(now)
+    for _ in range(3):
+        breaker.failed()
+    assert breaker.allows()
+    breaker.failed()
+    assert breaker.open
+    assert not breaker.allows()
+    now.time = 1.3
+    assert breaker.allows()
+    assert not breaker.allows(), "one trial at a time"
+    breaker.failed()
+    now.time += 1.5
+    assert not breaker.allows()
+    now.time += 1.0
+    assert breaker.allows()
+    breaker.succeeded()
+    assert breaker.allows()
+    assert not breaker.open
+
+
+def test_failures_far_apart_do_not_open_it() -> None:
+    now = FakeTime()
+    breaker = Breaker(now)
+    for _ in range(10):
+        breaker.failed()
+        now.time += 4
+    assert breaker.allows()
+
+
+# ---- others
+
+
+async def test_a_broken_store_always_raises() -> None:
+    store = BrokenStore(Why.TIMEOUT)
+    for call in (store.greylist(QUESTION), store.count([]), store.get("a"), store.put("a", "b", 1), store.ping()):
+        with pytest.raises(PortFailure):
+            await call
+
+
+async def test_urls(tmp_path: Path) -> None:
+    assert isinstance(open_store("", tmp_path), SqliteStore)
+    assert isinstance(open_store("sqlite:///x/y", tmp_path), SqliteStore)
+    assert isinstance(open_store("memory://", tmp_path), MemoryStore)
+    for url in ("redis://h:1/0", "rediss://u:p@h/0", "sentinel://h:1,g:2/name/1", "cluster://127.0.0.1:1"):
+        store = open_store(url, tmp_path)
+        assert isinstance(store, RedisStore)
+        await store.close()
+
+
+@pytest.mark.parametrize(
+    "url", ["mysql://h", "redis", "sqlite://x/y", "sentinel://h:1", "sentinel://h:x/n", "redis://h:notaport/0"]
+)
+def test_urls_that_cannot_be(url: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="store:"):
+        open_store(url, tmp_path)
+
+
+async def test_the_memory_store_is_bounded() -> None:
+    store = MemoryStore(type("C", (), {"now": lambda _: 1.0, "monotonic": lambda _: 1.0})(), capacity=10)
+    for number in range(2000):
+        await store.put(str(number), "v", 60)
+    assert await store.get("0") is None
+    assert await store.get("1999") == "v"
