@@ -112,7 +112,7 @@ def read_chain(message: Message, max_sets: int) -> Chain | None:
         expected = "none" if part.seal.instance == 1 else "pass"
         if part.seal.cv != expected:
             return Chain(sets, "sealed-as-failed" if part is sets[-1] and part.seal.cv == "fail" else "chain-value")
-    newest = read_signature(message, sets[-1].signature, arc=True)
+    newest = read_signature(message, sets[-1].signature, len(message.all("from")), arc=True)
     if newest.fault:
         return Chain(sets, "message-signature-" + newest.fault)
     return Chain(sets, "", newest)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from gateway.mail.address import AddressError, parse_domain
 from gateway.mail.message import Message
 
-MAX_FIELD_OCTETS = 65536
+MAX_OCTETS = 16384
 MAX_DOMAINS = 50
 
 
@@ -36,8 +36,10 @@ def author(message: Message) -> Author:
     """Read all From fields. Never raises."""
     domains: dict[str, None] = {}
     unreadable = False
+    left = MAX_OCTETS
     for item in message.all("from"):
-        if item.end - item.start > MAX_FIELD_OCTETS:
+        left -= item.end - item.start
+        if left < 0:
             return Author(tuple(domains), unreadable=True)
         for address in _addresses(message.value(item).decode("utf-8", "surrogateescape")):
             domain = _domain_of(address)

@@ -76,7 +76,7 @@ def _checked(record: str, min_rsa_bits: int) -> Key:
     return key
 
 
-@lru_cache(maxsize=2048)
+@lru_cache(maxsize=512)
 def parse_key(record: str) -> Key | str:
     """One record as a Key, or the reason why it is none. Remembered: loading a key costs as much as using it."""
     text = record.encode("latin-1", "replace")

@@ -58,8 +58,9 @@ class Signature:
         return f"{self.selector}._domainkey.{self.domain}"
 
 
-def read_signature(message: Message, item: HeaderField, *, arc: bool = False) -> Signature:
-    """Read one field. Never raises. arc: an ARC-Message-Signature, whose i= is its instance."""
+def read_signature(message: Message, item: HeaderField, authors: int, *, arc: bool = False) -> Signature:
+    """Read one field. Never raises. authors: how many From fields there are, all of which must be signed. arc: it is an
+    ARC-Message-Signature, whose i= is its instance."""
     size = item.end - item.start
     if size > MAX_FIELD_OCTETS:
         return Signature(item, "signature-too-long")
@@ -77,14 +78,14 @@ def read_signature(message: Message, item: HeaderField, *, arc: bool = False) ->
         b_prefix=_text(b"".join(tags.get("b", b"").split())[:8]),
     )
     try:
-        return _judged(message, tags, shown, arc)
+        return _judged(tags, shown, authors, arc)
     except Fault as fault:
         return replace(shown, fault=fault.reason)
     except (TagError, UnicodeError):
         return replace(shown, fault="syntax")
 
 
-def _judged(message: Message, tags: Mapping[str, bytes], shown: Signature, arc: bool) -> Signature:
+def _judged(tags: Mapping[str, bytes], shown: Signature, authors: int, arc: bool) -> Signature:
     missing = [tag for tag in ("a", "b", "bh", "d", "h", "s") if not tags.get(tag)]
     if missing or not shown.domain or not shown.selector or (not arc and "v" not in tags):
         raise Fault("syntax")
@@ -99,8 +100,8 @@ def _judged(message: Message, tags: Mapping[str, bytes], shown: Signature, arc: 
     body_form = body_form or b"simple"
     if header_form not in _FORMS or body_form not in _FORMS:
         raise Fault("canonicalization")
-    signed = tuple(name.decode("ascii") for name in words(tags["h"]))
-    if signed.count("from") < max(1, len(message.all("from"))):
+    signed = tuple(name.decode("ascii") for name in words(tags["h"]) if name)
+    if signed.count("from") < max(1, authors):
         # RFC 6376 section 6.1.1; an unsigned second From is what section 8.15 warns of
         raise Fault("from-not-signed")
     if arc and "arc-seal" in signed:

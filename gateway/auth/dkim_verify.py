@@ -23,7 +23,7 @@ from gateway.auth.dkim_key import KeyFault, choose_key
 from gateway.auth.dkim_signature import Signature, read_signature
 from gateway.auth.dkim_tags import without_b_value
 from gateway.mail.finding import Cause, DkimSignature, Outcome
-from gateway.mail.message import Message
+from gateway.mail.message import HeaderField, Message
 
 KeyAnswers = Mapping[str, tuple[str, ...] | Cause]
 """By name in DNS: the TXT records there, or why nobody knows."""
@@ -34,7 +34,8 @@ BEST_FIRST = (Outcome.PASS, Outcome.TEMPERROR, Outcome.POLICY, Outcome.FAIL, Out
 
 def read_signatures(message: Message) -> tuple[Signature, ...]:
     """All DKIM-Signature fields, top first."""
-    return tuple(read_signature(message, item) for item in message.all("dkim-signature"))
+    authors = len(message.all("from"))
+    return tuple(read_signature(message, item, authors) for item in message.all("dkim-signature"))
 
 
 def choose(signatures: Sequence[Signature], author_domains: Sequence[str], most: int) -> tuple[Signature, ...]:
@@ -124,7 +125,11 @@ def result(
 def header_digest(message: Message, signature: Signature) -> bytes:
     """SHA-256 over the signed fields, bottom-most first for each name (section 5.4.2), and the signature itself."""
     canonical = relaxed_field if signature.relaxed_header else simple_field
-    left = {name: [item for item in message.all(name) if item != signature.item] for name in set(signature.signed)}
+    # one pass over the fields, however many names h= has: the product of both is a stranger's choice
+    left: dict[str, list[HeaderField]] = {name: [] for name in signature.signed}
+    for item in message.fields:
+        if item.name in left and item != signature.item:
+            left[item.name].append(item)
     hasher = hashlib.sha256()
     for name in signature.signed:
         if left[name]:
