@@ -53,7 +53,7 @@ class _Closing(Exception):
 
 
 def session_template(hostname: str) -> dict[str, Any]:
-    """The attributes that aiosmtpd's constructor makes: it inspects its methods for 110 us, so once a server is enough."""
+    """What aiosmtpd's constructor makes: it inspects its own methods for 110 us, so it runs once a server."""
     loop = asyncio.get_running_loop()
     attributes = dict(vars(SMTP(None, hostname=hostname, ident="mxgw", loop=loop)))
     for name in ("_smtp_methods", "_handle_hooks", "_auth_methods"):
