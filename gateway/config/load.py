@@ -115,7 +115,7 @@ def _cross_faults(document: Document, data: Mapping[str, Any], folder: Path) -> 
     yield from _folder_faults(document, data, folder)
     policy = data.get("policy")
     if isinstance(policy, str) and policy:
-        yield from _policy_faults(document, folder / policy)
+        yield from _policy_faults(document, policy, folder / policy)
 
 
 def _sections(data: Mapping[str, Any], key: str) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -183,10 +183,10 @@ def _folder_faults(document: Document, data: Mapping[str, Any], folder: Path) ->
             )
 
 
-def _policy_faults(document: Document, path: Path) -> Iterator[Fault]:
+def _policy_faults(document: Document, written: str, path: Path) -> Iterator[Fault]:
     if not path.is_file():
         yield document.fault(
-            ("policy",), f"there is no file {path}", "correct the path, or leave it out for the default"
+            ("policy",), f"there is no file '{written}'", "correct the path, or leave it out for the default"
         )
         return
     from gateway.policy.load import load  # the policy's parser is needed by few commands

@@ -74,7 +74,7 @@ def _name(text: str) -> str:
     try:
         return parse_domain(text)
     except AddressError as error:
-        raise ValueError(str(error)) from error
+        raise ValueError("must be a domain name without a trailing dot") from error
 
 
 def _route_domain(text: str) -> str:
@@ -205,8 +205,10 @@ class RouteSettings(_Section):
     domains: Annotated[tuple[Annotated[str, AfterValidator(_route_domain)], ...], SOME] = Field(
         description="recipient domains; `*.example.org` is every name below example.org"
     )
-    mailstore: Annotated[tuple[str, ...], SOME, BeforeValidator(_as_list)] = Field(
-        description="smtp://host:port, lmtp://host:port, lmtp+unix:/path or maildir:/path; a list: best first",
+    mailstore: Annotated[tuple[str, ...], SOME, BeforeValidator(_as_list, json_schema_input_type=str | list[str])] = (
+        Field(
+            description="smtp://host:port, lmtp://host:port, lmtp+unix:/path or maildir:/path; a list: best first",
+        )
     )
     name: str = Field("", description="how records and metrics call it; absent: the first domain")
 

@@ -1,0 +1,121 @@
+"""Defaults, paths, variables, origins, certificates."""
+
+import re
+from pathlib import Path
+
+import pytest
+import trustme
+
+from gateway.config import Settings, load_settings, split_address
+from gateway.yamlfile import FaultsError
+
+SMALL = "state_dir: state\nroutes:\n  - domains: [example.com]\n    mailstore: smtp://10.1.0.5:25\n"
+
+
+def _write(folder: Path, text: str) -> Path:
+    path = folder / "gateway.yaml"
+    path.write_text(text)
+    return path
+
+
+def _faults(path: Path, **environ: str) -> str:
+    with pytest.raises(FaultsError) as caught:
+        load_settings(path, environ)
+    return str(caught.value)
+
+
+def test_the_smallest_file_gets_all_defaults(tmp_path: Path) -> None:
+    settings = load_settings(_write(tmp_path, SMALL), {})
+    assert settings.hostname == settings.authserv_id
+    assert [listener.address for listener in settings.listeners] == ["0.0.0.0:2525"]
+    assert settings.state_dir == tmp_path / "state"
+    assert settings.store == f"sqlite:///{tmp_path}/state/store.sqlite3"
+    assert settings.admin.port == 8025
+    assert settings.worker_count >= 1
+    assert settings.policy is None
+    assert settings.tls is None
+
+
+def test_the_file_of_the_documentation_loads(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "settings.md").read_text()
+    example = re.search(r"```yaml\n(.*?)```", page, re.DOTALL)
+    assert example
+    text = example[1].replace("tls: {", "# tls: {").replace("policy: ", "# policy: ")
+    settings = load_settings(_write(tmp_path, text.replace("/var/lib/mxgw", "state")), {})
+    assert settings.hostname == "mx1.example.net"
+    assert settings.routes[0].domains == ("example.com", "*.example.org")
+
+
+def test_a_variable_wins_and_is_the_origin(tmp_path: Path) -> None:
+    path = _write(tmp_path, "hostname: a.example\nlog: {format: text}\n" + SMALL)
+    settings = load_settings(path, {"MXGW_HOSTNAME": "b.example", "MXGW_WORKERS": "3", "MXGW_STORE": ""})
+    assert settings.hostname == "b.example"
+    assert settings.workers == 3
+    assert settings.origin["hostname"] == "MXGW_HOSTNAME"
+    assert settings.origin["workers"] == "MXGW_WORKERS"
+    assert settings.origin["log.format"] == "gateway.yaml:2"
+    assert settings.origin["log.level"] == "default"
+    assert settings.origin["store"] == "default"
+    assert settings.origin["routes[0].mailstore[0]"] == "gateway.yaml:6"
+
+
+def test_a_bad_variable_is_named(tmp_path: Path) -> None:
+    told = _faults(_write(tmp_path, SMALL), MXGW_WORKERS="0", MXGW_STATE_DIR="/dev/null/x", MXGW_POLICY="gone.yaml")
+    assert "MXGW_WORKERS:0: workers: must be auto or a number from 1 to 256" in told
+    assert "MXGW_STATE_DIR:0: state_dir: /dev/null is not a folder" in told
+    assert "MXGW_POLICY:0: policy: there is no file 'gone.yaml'" in told
+
+
+def test_variables_that_kubernetes_makes_are_let_be(tmp_path: Path) -> None:
+    load_settings(_write(tmp_path, SMALL), {"MXGW_PORT": "tcp://10.0.0.1:25", "MXGW_SERVICE_HOST": "10.0.0.1"})
+
+
+def test_passwords_do_not_stand_in_faults_or_in_the_value(tmp_path: Path) -> None:
+    assert "hunter2" not in _faults(
+        _write(tmp_path, SMALL), MXGW_STORE="reds://u:hunter2@10.0.0.1", MXGW_SECRET="hunter2"
+    )
+    settings = load_settings(_write(tmp_path, SMALL), {"MXGW_SECRET": "hunter2hunter2hunter2"})
+    assert "hunter2" not in repr(settings)
+
+
+def test_settings_are_frozen(tmp_path: Path) -> None:
+    settings = load_settings(_write(tmp_path, SMALL), {})
+    with pytest.raises(ValueError, match="frozen"):
+        settings.hostname = "x.example"  # type: ignore[misc]
+
+
+def test_certificate_and_key_that_belong_together(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    one, other = authority.issue_cert("mx1.example.net"), authority.issue_cert("mx1.example.net")
+    one.cert_chain_pems[0].write_to_path(tmp_path / "tls.crt")
+    one.private_key_pem.write_to_path(tmp_path / "tls.key")
+    other.private_key_pem.write_to_path(tmp_path / "other.key")
+    tls = "tls: {certificate: tls.crt, key: tls.key}\n"
+    settings = load_settings(_write(tmp_path, SMALL + tls), {})
+    assert settings.tls
+    assert settings.tls.key == tmp_path / "tls.key"
+    told = _faults(_write(tmp_path, SMALL + tls.replace("tls.key", "other.key")))
+    assert "gateway.yaml:5: tls.key: does not belong to the certificate" in told
+
+
+def test_sqlite_beside_the_file_and_absolute(tmp_path: Path) -> None:
+    path = _write(tmp_path, SMALL)
+    assert load_settings(path, {"MXGW_STORE": "sqlite:///x.db"}).store == f"sqlite:///{tmp_path}/x.db"
+    assert load_settings(path, {"MXGW_STORE": "sqlite:////srv/x.db"}).store == "sqlite:////srv/x.db"
+
+
+@pytest.mark.parametrize("text", ["", ":25", "0.0.0.0", "::1:25", "[::1]", "host:25", "1.2.3.4:-1", "1.2.3.4:٣"])
+def test_not_an_address(text: str) -> None:
+    with pytest.raises(ValueError, match=r"must be|port"):
+        split_address(text)
+
+
+def test_a_free_port_may_be_asked_for_twice(tmp_path: Path) -> None:
+    text = SMALL + "listeners: [{address: '127.0.0.1:0'}, {address: '127.0.0.1:0'}]\n"
+    assert len(load_settings(_write(tmp_path, text), {}).listeners) == 2
+
+
+def test_limits_become_those_of_the_wire(tmp_path: Path) -> None:
+    settings = load_settings(_write(tmp_path, SMALL + "limits: {message_octets: 70000}\n"), {})
+    assert settings.limits.wire().message_octets == 70000
+    assert isinstance(settings, Settings)
