@@ -90,7 +90,7 @@ class Deadline:
 
 @dataclass(frozen=True, slots=True)
 class ServerReply:
-    """code; lines: the texts of all lines without code, as latin-1 would never fail: UTF-8 with replacement."""
+    """code; lines: the texts of all lines without code, decoded as UTF-8 with replacement characters."""
 
     code: int
     lines: tuple[str, ...] = ("",)
@@ -176,7 +176,8 @@ class Wire:
     def _use(self, transport: asyncio.Transport) -> None:
         self._transport = transport
         # drained() shall mean: in the kernel's hands; only so can we say that the dot was not sent
-        transport.set_write_buffer_limits(high=0)
+        # (high=0 would never resume: asyncio's TLS transport pauses at "size >= high")
+        transport.set_write_buffer_limits(high=1, low=0)
 
     @classmethod
     async def connect(cls, url: MailstoreUrl) -> Wire:
