@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 
 import pytest
@@ -23,8 +24,6 @@ async def test_session_is_used_again_and_ends_with_quit() -> None:
             await mailstore.deliver(transaction(ANN), outgoing(), 5)
         assert len(store.sessions) == 1
         await mailstore.close()
-        import asyncio
-
         for _ in range(100):
             if store.commands[-1] == "QUIT":
                 break
@@ -57,8 +56,6 @@ async def test_fresh_session_that_dies_is_not_tried_twice() -> None:
 
 
 async def test_idle_sessions_end_after_their_time() -> None:
-    import asyncio
-
     async with scripted() as store:
         mailstore = relay(store.port, pool=PoolLimits(idle_seconds=0.1))
         await mailstore.deliver(transaction(ANN), outgoing(), 5)
