@@ -90,9 +90,14 @@ class RuleReader:
         return form.reason
 
     def _default_reason(self, form: RuleForm, action: Action) -> str:
-        subjects = [key.partition(".")[0] for key in form.when]
+        subjects = {
+            key.partition(".")[0]
+            for key, value in form.when.items()
+            if key != "recipient" or self._speaks_of_outcomes(value)
+        }
         if action is Action.REJECT:
-            return next((_REJECT_REASON[word] for word in subjects if word in _REJECT_REASON), "blocked")
+            # by the table's order, not the rule's: the order of conditions decides nothing
+            return next((reason for word, reason in _REJECT_REASON.items() if word in subjects), "blocked")
         if action is Action.DEFER:
             if "greylist" in subjects:
                 return "greylisted"
