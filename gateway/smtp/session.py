@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar, cast
 
 from aiosmtpd.smtp import SMTP
 
 from gateway.mail import limits
-from gateway.mail.reply import Reply
+from gateway.mail.reply import Reply, reply_for
 from gateway.mail.transaction import Connection
 from gateway.reception import Reception
 from gateway.smtp.commands import Commands
@@ -85,9 +85,9 @@ class Session(SMTP):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The client is there. After STARTTLS this is not called again."""
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = self._link = transport
-        self._wire.attach(transport)
+        # uvloop's transports are of no class of asyncio's
+        self.transport = self._link = link = cast(asyncio.Transport, transport)
+        self._wire.attach(link)
         self._server.enter(self)
         self._handler_coroutine = self.loop.create_task(self._handle_client())
 
@@ -168,7 +168,10 @@ class Session(SMTP):
 
     async def _greet(self, connection: Connection) -> str:
         services = self._server.services
-        reception = self._reception = Reception(services, connection)
+        reception = await self._guarded(_call(lambda: Reception(services, connection)), None)
+        if reception is None:
+            return await self._bye(reply_for("local-error", connection.session_id), "error")
+        self._reception = reception
         if self._wire.lost:
             raise ClientLost
         self._commands = Commands(reception, services.identity.hostname, self._limits, self._has_tls)
@@ -354,5 +357,5 @@ class Session(SMTP):
             return otherwise
 
 
-async def _call(function: Any) -> Any:
+async def _call(function: Callable[[], T]) -> T:
     return function()

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "wire"))
-from client import connect  # noqa: E402
-from house import house  # noqa: E402
+from client import connect
+from house import house
 
 DIALOGS = sorted(Path(__file__).parent.glob("*.smtp"))
 EXPECTED = re.compile(r"(?P<code>\d{3})(?: (?P<enhanced>[245]\.\d+\.\d+))?(?: (?P<text>.+))?")
