@@ -47,9 +47,12 @@ class Commands:
         self._tls_offered = tls_offered
         self._junk = 0
         self._transactions = 0
+        self.own_refusal = False
+        """The last answer was refused here, so the reception has not counted it."""
 
     async def answer(self, line: bytes) -> tuple[str, Reply]:
         """The verb in upper case ('?' for none that we know) and the reply. Raises only what the reception raises."""
+        self.own_refusal = False
         word, _, rest = line.partition(b" ")
         verb = word.decode("ascii", "replace").upper()
         if verb in NOT_SMTP:
@@ -66,10 +69,12 @@ class Commands:
 
     def protocol(self, code: int, enhanced: str, text: str, close: bool = False) -> Reply:
         """A refusal of the protocol itself, with the id that a foreign postmaster can quote."""
+        self.own_refusal = True
         return Reply(code, enhanced, f"{text} [{self._reception.id}]", close=close)
 
     def reason(self, reason: str) -> Reply:
         """A reply of the table."""
+        self.own_refusal = True
         return reply_for(reason, self._reception.id)
 
     def _count_junk(self, code: int, text: str) -> Reply:

@@ -234,8 +234,10 @@ class Session(SMTP):
             await self._flush()
 
     def _observe(self, verb: str, reply: Reply) -> None:
-        # MAIL, RCPT and content are counted by the reception, which knows the reason
-        if verb not in ("MAIL", "RCPT"):
+        # what the reception says it counts itself, with the reason
+        assert self._commands is not None
+        said_by_reception = verb in ("MAIL", "RCPT") or (verb in ("EHLO", "HELO") and reply.code >= 400)
+        if self._commands.own_refusal or not said_by_reception:
             self._server.services.observer.reply(verb, reply.code, "")
 
     async def _count_error(self, reply: Reply, commands: Commands) -> Reply:
