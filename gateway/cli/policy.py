@@ -88,11 +88,14 @@ def _test(args: argparse.Namespace) -> int:
     results = run_case_files(paths, policies)
     failed = [result for result in results if not result.passed]
     if args.output == "json":
-        cases = [{"file": str(r.file), "name": r.name, "passed": r.passed, "detail": r.detail} for r in results]
+        cases = [
+            {"file": r.file, "name": r.name, "passed": r.passed, "line": r.line, "differences": list(r.differences)}
+            for r in results
+        ]
         show_json("policy-test", {"cases": cases, "failed": len(failed)})
     else:
         for result in failed:
-            print(f"{result.file}: {result.name}: {result.detail}")
+            print(result)
         print(f"{len(results)} cases, {len(failed)} failed")
     return NEGATIVE if failed else OK
 
