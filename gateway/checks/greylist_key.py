@@ -21,7 +21,7 @@ from gateway.policy.settings import GreylistSettings
 
 _SRS0 = re.compile(r"srs0[=+-][^=]+=[^=]+=([^=]+)=(.+)")
 _SRS1 = re.compile(r"srs1[=+-][^=]+=[^=]+=[=+-][^=]+=[^=]+=([^=]+)=(.+)")
-_PRVS = re.compile(r"(?:prvs|btv\d)=(?:[0-9a-z]+==?)(.+)")
+_PRVS = re.compile(r"(?:prvs|btv\d=?)=[0-9a-z]+==?(.+)")
 _PRVS_OLD = re.compile(r"prvs=([^=]+)=[0-9a-f]{10}")
 
 

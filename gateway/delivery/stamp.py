@@ -42,7 +42,7 @@ def stamp(tx: Transaction, verdict: Verdict, identity: Identity) -> OutgoingMess
     if verdict.unknown:
         fields.append(_own(identity, "Unknown", *[f"{name}," for name in verdict.unknown[:-1]], verdict.unknown[-1]))
     if verdict.action >= Action.QUARANTINE:
-        observed = () if verdict.enforced else (f"(observed: would be {verdict.action.word})",)
+        observed = () if verdict.enforced else ("(observed:", "would", "be", f"{verdict.action.word})")
         fields.append(_own(identity, "Reason", verdict.reason, *observed))
     return OutgoingMessage(
         tx.message, b"".join(fields), claims(tx.message, identity.authserv_id, identity.header_prefix)
@@ -50,5 +50,5 @@ def stamp(tx: Transaction, verdict: Verdict, identity: Identity) -> OutgoingMess
 
 
 def _own(identity: Identity, name: str, *words: str) -> bytes:
-    clean = [re.sub(r"[^\x20-\x7e]", "?", word)[:300] for word in words]
+    clean = [re.sub(r"[^\x21-\x7e]", "?", word)[:300] or "?" for word in words]
     return folded(f"{identity.header_prefix}{name}", clean)

@@ -4,7 +4,7 @@ Every value that comes from outside is a token or a quoted-string without contro
 the field, begin a result or open a comment.
 
 Known gaps: inbound ARC-Authentication-Results are left alone (ARC's own signature covers them); internationalised
-results (RFC 8616) are written as UTF-8 only in SMTPUTF8 transactions, else with ``?``.
+reverse-paths (RFC 8616) are written as UTF-8 only in SMTPUTF8 transactions, else with ``?``.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _IPREV_WORDS = frozenset({Outcome.PASS, Outcome.FAIL, Outcome.TEMPERROR, Outcome
 def authentication_results(tx: Transaction, authserv_id: str) -> bytes:
     """Our field for what the transaction's findings say, CRLF at its end; ``; none`` where nothing was checked."""
     utf8 = bool(tx.envelope and tx.envelope.smtputf8)
-    results = [*_spf(tx, utf8), *_dkim(tx, utf8), *_dmarc(tx, utf8), *_arc(tx), *_iprev(tx)]
+    results = [*_spf(tx, utf8), *_dkim(tx), *_dmarc(tx), *_arc(tx), *_iprev(tx)]
     if not results:
         return folded("Authentication-Results", [f"{authserv_id}; none"])
     words = [f"{authserv_id};"]
@@ -42,7 +42,7 @@ def authentication_results(tx: Transaction, authserv_id: str) -> bytes:
     return folded("Authentication-Results", words)
 
 
-def _value(text: str, utf8: bool) -> str:
+def _value(text: str, utf8: bool = False) -> str:
     if _TOKEN.fullmatch(text) or _MAILBOX.fullmatch(text):
         return text
     return quoted(text, utf8)
@@ -62,21 +62,21 @@ def _spf(tx: Transaction, utf8: bool) -> list[list[str]]:
     reverse_path = tx.envelope.reverse_path if tx.envelope else NULL
     if reverse_path is NULL or spf.evidence.get("identity") == "helo":
         name = tx.hello.name if tx.hello else ""
-        return [[*_result("spf", spf.outcome, spf.reason), f"smtp.helo={_value(host_text(name), utf8)}"]]
+        return [[*_result("spf", spf.outcome, spf.reason), f"smtp.helo={_value(host_text(name))}"]]
     return [[*_result("spf", spf.outcome, spf.reason), f"smtp.mailfrom={_value(str(reverse_path), utf8)}"]]
 
 
-def _dkim(tx: Transaction, utf8: bool) -> list[list[str]]:
+def _dkim(tx: Transaction) -> list[list[str]]:
     found = tx.findings.get("dkim")
     if found is None:
         return []
     signatures = found.signatures if isinstance(found, DkimFinding) else ()
     if not signatures:
         return [_result("dkim", _word(found, _DKIM_WORDS, Outcome.PERMERROR), found.reason)]
-    return [_signature(signature, utf8) for signature in signatures]
+    return [_signature(signature) for signature in signatures]
 
 
-def _signature(signature: DkimSignature, utf8: bool) -> list[str]:
+def _signature(signature: DkimSignature) -> list[str]:
     outcome = signature.outcome if signature.outcome in _DKIM_WORDS else Outcome.FAIL
     words = _result("dkim", outcome, signature.reason)
     properties = [
@@ -89,12 +89,12 @@ def _signature(signature: DkimSignature, utf8: bool) -> list[str]:
         properties.append(("header.i", signature.identity[:300]))
     for name, text in properties:
         if text:
-            shown = text if name == "header.i" else _value(text, utf8)
+            shown = text if name == "header.i" else _value(text)
             words.append(f"{name}={shown}")
     return words
 
 
-def _dmarc(tx: Transaction, utf8: bool) -> list[list[str]]:
+def _dmarc(tx: Transaction) -> list[list[str]]:
     dmarc = tx.findings.get("dmarc")
     if dmarc is None:
         return []
@@ -108,7 +108,7 @@ def _dmarc(tx: Transaction, utf8: bool) -> list[list[str]]:
         # the comment belongs right behind the result, where readers look for it
         words.insert(1, f"({' '.join(said)})")
     if domain := str(dmarc.evidence.get("author_domain", "")):
-        words.append(f"header.from={_value(domain, utf8)}")
+        words.append(f"header.from={_value(domain)}")
     return [words]
 
 

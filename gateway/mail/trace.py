@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from email.utils import formatdate
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from ipaddress import IPv6Address
 
 from gateway.mail.address import NULL, parse_literal
@@ -60,7 +61,8 @@ def folded(name: str, words: Sequence[str]) -> bytes:
             if not word:
                 continue
         line += f" {word}"
-    lines.append(line)
+    if line.strip():  # a blank line would end the header
+        lines.append(line)
     return ("\r\n".join(lines) + "\r\n").encode("utf-8")
 
 
@@ -94,7 +96,7 @@ def received_field(tx: Transaction, hostname: str) -> bytes:
     else:
         words.pop()  # the date goes on in the last clause's line, after its semicolon
     words[-1] += ";"
-    return folded("Received", [*words, formatdate(tx.now, usegmt=False)])
+    return folded("Received", [*words, format_datetime(datetime.fromtimestamp(tx.now, UTC))])
 
 
 def _only_recipient(tx: Transaction) -> str:

@@ -1,0 +1,127 @@
+"""Recipients are asked once, remembered, and believed for a while when nobody answers."""
+
+from __future__ import annotations
+
+import asyncio
+from ipaddress import ip_address
+
+import pytest
+
+from gateway.adapters.dns_broken import BrokenResolver
+from gateway.adapters.store_broken import BrokenStore
+from gateway.adapters.store_memory import MemoryStore
+from gateway.checks.recipient import recipient
+from gateway.mail.address import Mailbox
+from gateway.mail.finding import Finding, Outcome, Why
+from gateway.mail.transaction import Connection, Transaction
+from gateway.policy.settings import RecipientSettings
+from gateway.ports import Ports
+from gateway.ports.failure import PortFailure
+from gateway.ports.mailstore import Known, RecipientStatus
+from gateway.ports.store import Store
+
+
+class Clock:
+    time = 1000.0
+
+    def now(self) -> float:
+        return self.time
+
+    def monotonic(self) -> float:
+        return self.time
+
+
+class Directory:
+    """Counts its questions; ``out`` makes it fail; ``gate`` makes it wait."""
+
+    def __init__(self, known: Known = Known.YES) -> None:
+        self.known, self.asked, self.out = known, 0, False
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def recipient(self, mailbox: Mailbox) -> RecipientStatus:
+        self.asked += 1
+        await self.gate.wait()
+        if self.out:
+            raise PortFailure("mailstore", Why.TIMEOUT)
+        return RecipientStatus(self.known, "250 2.1.5 ok")
+
+
+class House:
+    def __init__(self, known: Known = Known.YES, store: Store | None = None) -> None:
+        self.clock, self.directory = Clock(), Directory(known)
+        self.ports = Ports(BrokenResolver(), store or MemoryStore(self.clock), self.directory, self.clock)
+
+    async def ask(self) -> Finding:
+        tx = Transaction("T", Connection("S", ip_address("192.0.2.1")), 0.0, rcpt=Mailbox("user", "example.org"))
+        found = await recipient(tx, self.ports, RecipientSettings())
+        assert found
+        return found
+
+
+@pytest.mark.parametrize(
+    ("known", "outcome", "reason", "asked"),
+    [
+        (Known.YES, Outcome.PASS, "known", 1),
+        (Known.NO, Outcome.FAIL, "no-such-recipient", 1),
+        (Known.UNVERIFIABLE, Outcome.NONE, "unverifiable", 2),
+    ],
+)
+async def test_answers_are_remembered(known: Known, outcome: Outcome, reason: str, asked: int) -> None:
+    house = House(known)
+    first, second = await house.ask(), await house.ask()
+    assert (first.outcome, first.reason, first.evidence["cached"]) == (outcome, reason, False)
+    assert (second.outcome, second.evidence["cached"]) == (outcome, known is not Known.UNVERIFIABLE)
+    assert house.directory.asked == asked
+
+
+async def test_a_new_mailbox_works_within_the_hour_and_a_known_one_is_asked_again_after_a_day() -> None:
+    for known, lifetime in ((Known.NO, 3600), (Known.YES, 86400)):
+        house = House(known)
+        await house.ask()
+        house.clock.time += lifetime - 1
+        await house.ask()
+        assert house.directory.asked == 1
+        house.clock.time += 2
+        await house.ask()
+        assert house.directory.asked == 2
+
+
+async def test_a_known_recipient_is_believed_while_nobody_answers() -> None:
+    house = House()
+    await house.ask()
+    house.directory.out = True
+    house.clock.time += 6 * 86400
+    found = await house.ask()
+    assert (found.outcome, found.evidence["stale"]) == (Outcome.PASS, True)
+    house.clock.time += 2 * 86400
+    with pytest.raises(PortFailure):
+        await house.ask()
+
+
+async def test_an_unknown_recipient_is_not_refused_on_old_knowledge() -> None:
+    house = House(Known.NO)
+    await house.ask()
+    house.directory.out = True
+    house.clock.time += 4000
+    with pytest.raises(PortFailure):
+        await house.ask()
+
+
+async def test_a_dead_cache_never_matters() -> None:
+    house = House(store=BrokenStore())
+    assert (await house.ask()).outcome is Outcome.PASS
+    assert (await house.ask()).evidence["cached"] is False
+
+
+async def test_a_burst_asks_once_and_survives_an_asker_that_leaves() -> None:
+    house = House(store=BrokenStore())
+    house.directory.gate.clear()
+    tasks = [asyncio.create_task(house.ask()) for _ in range(10)]
+    await asyncio.sleep(0.05)
+    tasks[0].cancel()
+    house.directory.gate.set()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert isinstance(results[0], asyncio.CancelledError)
+    assert all(isinstance(result, Finding) and result.outcome is Outcome.PASS for result in results[1:])
+    assert house.directory.asked == 1
