@@ -17,6 +17,7 @@ from gateway.cli.sysexits import CONFIG, DATAERR, NEGATIVE, OK
 if TYPE_CHECKING:
     from gateway.policy.model import Policy
 
+CASES = Path(__file__).parents[1] / "policies" / "cases"
 PACKAGED = ("default", "observe", "strict")
 
 
@@ -28,7 +29,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     check.add_argument("file", type=Path, metavar="FILE")
     output_argument(check)
     test = actions.add_parser("test", help="run case files: facts in, verdict out; 1 when one differs")
-    test.add_argument("folder", nargs="?", type=Path, default=Path("policies/cases"), metavar="DIR")
+    test.add_argument("folder", nargs="?", type=Path, default=CASES, metavar="DIR", help="absent: ours")
     test.add_argument(
         "--policy", action="append", type=Path, default=[], metavar="FILE", help="more policies, by file name"
     )

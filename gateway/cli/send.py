@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import re
 import socket
 import ssl
@@ -76,6 +77,9 @@ def _cause(error: Exception) -> str:
         return "no answer in time"
     if isinstance(error, asyncio.IncompleteReadError):
         return "the connection was closed before the reply"
+    number = getattr(error, "errno", None)
+    if isinstance(number, int) and number > 0 and not isinstance(error, ssl.SSLError):
+        return os.strerror(number)  # asyncio's own text names only the address
     return str(getattr(error, "strerror", "") or error)
 
 
