@@ -26,6 +26,8 @@ from gateway.ports.store import Counter, GreylistAnswer, GreylistQuestion
 
 _T = TypeVar("_T")
 _BUSY_MILLISECONDS = 150
+_OPEN_TRIES = 10
+_OPEN_PAUSE = 0.02
 _PURGE_SECONDS = 30.0
 _PURGE_ROWS = 500
 _TABLES = ("keys", "passes", "counts", "vals")
@@ -133,20 +135,34 @@ class SqliteStore:
         return PortFailure("store", Why.REFUSED, f"{self._path}: {error}")
 
     def _connect(self) -> sqlite3.Connection:
-        # made here and not by SQLite, so that the addresses in it are never readable to others, not for a moment
-        os.close(os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        if not self._path.exists():
+            # made here and not by SQLite, so that the addresses in it are never readable to others, not for a moment;
+            # never opened beside a connection: closing it would drop this process's locks on the file
+            os.close(os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
         connection = sqlite3.connect(
             self._path, timeout=_BUSY_MILLISECONDS / 1000, isolation_level=None, check_same_thread=False
         )
         try:
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=NORMAL")
-            connection.executescript(_SCHEMA)
+            self._prepare(connection)
         except sqlite3.Error:
             connection.close()
             raise
         self._connection = connection
         return connection
+
+    @staticmethod
+    def _prepare(connection: sqlite3.Connection) -> None:
+        # workers start together, and the change to WAL fails at once where another is at it: SQLite does not wait there
+        for left in reversed(range(_OPEN_TRIES)):
+            try:
+                connection.execute("PRAGMA journal_mode=WAL")
+                connection.execute("PRAGMA synchronous=NORMAL")
+                connection.executescript(_SCHEMA)
+                return
+            except sqlite3.OperationalError as error:
+                if not left or error.sqlite_errorcode & 0xFF not in _BUSY:
+                    raise
+                time.sleep(_OPEN_PAUSE)
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
