@@ -133,6 +133,15 @@ def _some(items: tuple[_T, ...]) -> tuple[_T, ...]:
     return items
 
 
+def _beside_file(url: str, info: ValidationInfo) -> str:
+    # like every other path, a Maildir may be named relative to the folder of the settings file
+    scheme, _, path = url.partition(":")
+    if scheme != "maildir" or not path.startswith("."):
+        return url
+    path, question, options = path.partition("?")
+    return f"maildir:{os.path.normpath(_path(Path(path), info))}{question}{options}"
+
+
 def _as_list(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
@@ -214,7 +223,8 @@ class RouteSettings(_Section):
 
     @field_validator("mailstore")
     @classmethod
-    def _reachable(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
+    def _reachable(cls, urls: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        urls = tuple(_beside_file(url, info) for url in urls)
         for url in urls:
             MailstoreUrl.parse(url)
         return urls

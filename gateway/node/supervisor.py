@@ -1,0 +1,273 @@
+"""The parent process: sockets, workers, signals, reload, the admin port. It never touches mail.
+
+SIGHUP reads policy and certificate again; SIGTERM or SIGINT drains; a second one ends at once. The new policy and
+certificate are judged here, once, before any worker hears of them: what is broken changes nothing.
+
+Known gaps: the settings file itself is read at the start only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import signal
+import socket
+import sys
+import time
+from functools import partial
+from http import HTTPStatus
+from pathlib import Path
+from typing import Final
+
+from gateway import __version__
+from gateway.config import Settings
+from gateway.node.banner import banner
+from gateway.node.channel import Said
+from gateway.node.crew import Crew
+from gateway.node.policy_source import read_policy
+from gateway.ops.admin import AdminServer, Page, json_page, status_page
+from gateway.ops.health import NodeHealth
+from gateway.ops.log import Log, standard_output
+from gateway.ops.metrics import NodeMetrics, use_folder
+from gateway.policy.model import Policy
+from gateway.smtp.listener import make_listening_socket
+from gateway.smtp.tls import CertificateError, CertificateHolder, ensure_self_signed
+from gateway.yamlfile import FaultsError
+
+log = logging.getLogger("mxgw.node")
+
+OK: Final = 0
+UNAVAILABLE: Final = 69
+CONFIG: Final = 78
+
+
+def run(settings: Settings) -> int:
+    """Be the node. Returns the exit code. Raises FaultsError for a broken policy."""
+    try:
+        settings.state_dir.mkdir(parents=True, exist_ok=True)
+        _sweep(settings.state_dir)
+        folder = settings.state_dir / f"metrics-{os.getpid()}"
+        use_folder(folder)
+        listening = [(one.name or one.address, _bound(one.host, one.port)) for one in settings.listeners]
+        admin = _bound(settings.admin.host, settings.admin.port)
+    except OSError as error:
+        print(f"mxgw: {error}", file=sys.stderr)
+        return UNAVAILABLE
+    try:
+        if settings.tls:
+            certificate = CertificateHolder(settings.tls.certificate, settings.tls.key)
+        else:
+            certificate = CertificateHolder(*ensure_self_signed(settings.state_dir, settings.hostname))
+    except (CertificateError, OSError) as error:
+        print(f"mxgw: tls: {error}", file=sys.stderr)
+        return CONFIG
+    supervisor = Supervisor(settings, folder, listening, admin, certificate)
+    try:
+        return asyncio.run(supervisor.run())
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    try:
+        return make_listening_socket(host, port)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot listen on {host} port {port}: {error.strerror}") from error
+
+
+def _sweep(state_dir: Path) -> None:
+    """Remove what nodes left behind that were killed."""
+    for folder in state_dir.glob("metrics-*"):
+        pid = folder.name.removeprefix("metrics-")
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+class Supervisor:
+    """The node's parent process. listening: name and bound socket, in the order of the settings."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        folder: Path,
+        listening: list[tuple[str, socket.socket]],
+        admin: socket.socket,
+        certificate: CertificateHolder,
+    ) -> None:
+        self._settings = settings
+        self._folder = folder
+        self._listening = listening
+        self._admin = admin
+        self._certificate = certificate
+        self._policy_text = read_policy(settings)
+        self._metrics = NodeMetrics(folder)
+        self._stop = asyncio.Event()
+        self._signals = 0
+        self._announced = False
+        self._log = Log(
+            standard_output(folder / "log.lock"),
+            node=settings.hostname,
+            form=settings.log.format,
+            level=settings.log.level,
+        )
+        self._places = {name: "{}:{}".format(*sock.getsockname()[:2]) for name, sock in listening}
+        self._admin_place = "{}:{}".format(*admin.getsockname()[:2])
+        self._health = NodeHealth(
+            {
+                "version": __version__,
+                "hostname": settings.hostname,
+                "pid": os.getpid(),
+                "started": round(time.time(), 3),
+                "listeners": self._places,
+                "routes": [{"name": r.label, "domains": r.domains, "mailstore": r.mailstore} for r in settings.routes],
+            }
+        )
+        self._adopt(self._policy_text.parse())
+        self._health.certificate_not_after = certificate.not_after
+        self._crew: Crew | None = None
+        self._reloading = asyncio.Lock()
+
+    async def run(self) -> int:
+        """Serve until told to stop. Returns the exit code."""
+        self._log.install()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._told_to_stop)
+        tasks: set[asyncio.Task[None]] = set()
+        loop.add_signal_handler(signal.SIGHUP, lambda: tasks.add(asyncio.create_task(self.reload())))
+        settings = self._settings
+        log.info(
+            "listening",
+            extra={"event": "listening", "listeners": self._places, "admin": self._admin_place, "pid": os.getpid()},
+        )
+        if settings.tls is None:
+            log.warning("STARTTLS uses a self-signed certificate", extra={"event": "tls"})
+        admin = AdminServer(
+            {
+                "/": self._page,
+                "/healthz": partial(self._says, "alive"),
+                "/readyz": self._readyz,
+                "/metrics": self._metrics_page,
+                "/statusz": self._statusz,
+            }
+        )
+        await admin.start(self._admin)
+        self._crew = Crew(
+            settings.worker_count,
+            sockets=[sock for _, sock in self._listening],
+            health=self._health,
+            start=self._first_words,
+            on_gone=self._worker_gone,
+            on_ready=self._worker_ready,
+        )
+        await self._stop.wait()
+        self._health.draining = True
+        log.info("draining", extra={"event": "drain", "seconds": settings.limits.drain_timeout})
+        await self._crew.drain(settings.limits.drain_timeout + 10.0)
+        await admin.close()
+        log.info("stopped", extra={"event": "stopped"})
+        self._log.writer.close()
+        return OK
+
+    def _told_to_stop(self) -> None:
+        self._signals += 1
+        self._health.draining = True
+        self._stop.set()
+        if self._signals > 1 and self._crew:
+            self._crew.kill()
+
+    async def reload(self) -> None:
+        """Read policy and certificate again; tell the workers of what is sound."""
+        async with self._reloading:
+            policy = await self._reload_policy()
+            tls = await self._reload_certificate()
+            if self._crew and (policy or tls):
+                self._crew.tell({"do": "reload", "policy": self._policy_said() if policy else None, "certificate": tls})
+
+    async def _reload_policy(self) -> bool:
+        try:
+            text = await asyncio.to_thread(read_policy, self._settings)
+            policy = await asyncio.to_thread(text.parse)
+        except FaultsError as error:
+            for fault in error.faults:
+                log.error("%s", fault, extra={"event": "policy", "in_force": self._health.policy_digest})
+            self._metrics.reloaded("policy", ok=False)
+            return False
+        before = self._health.policy_digest
+        self._policy_text = text
+        self._adopt(policy)
+        self._metrics.reloaded("policy", ok=True)
+        log.info(
+            "policy reloaded; the settings file is read at the start only",
+            extra={"event": "policy", "before": before, "digest": policy.digest, "mode": policy.default.mode.value},
+        )
+        return True
+
+    async def _reload_certificate(self) -> bool:
+        try:
+            await asyncio.to_thread(self._certificate.reload)
+        except CertificateError as error:
+            log.error("%s", error, extra={"event": "tls"})
+            self._metrics.reloaded("tls", ok=False)
+            return False
+        self._health.certificate_not_after = self._certificate.not_after
+        self._metrics.reloaded("tls", ok=True)
+        return True
+
+    def _adopt(self, policy: Policy) -> None:
+        self._health.policy_digest = policy.digest
+        self._health.policy_source = policy.source
+        self._health.mode = policy.default.mode.value
+        self._metrics.policy(policy.digest[:8])
+
+    def _policy_said(self) -> Said:
+        return {"text": self._policy_text.text, "name": self._policy_text.name}
+
+    def _first_words(self) -> Said:
+        settings = self._settings.model_dump(mode="json")
+        if self._settings.secret:
+            settings["secret"] = self._settings.secret.get_secret_value()
+        return {
+            "settings": settings,
+            "policy": self._policy_said(),
+            "certificate": str(self._certificate.certificate.absolute()),
+            "key": str(self._certificate.key.absolute()),
+            "log_lock": str(self._folder / "log.lock"),
+        }
+
+    def _worker_gone(self, pid: int, crashed: bool) -> None:
+        self._metrics.worker_gone(pid)
+        if crashed:
+            self._health.crashes += 1
+            self._metrics.crashes.inc()
+
+    def _worker_ready(self) -> None:
+        ready = sum(worker.ready for worker in self._health.workers.values())
+        if self._announced or ready < self._settings.worker_count:
+            return
+        self._announced = True
+        log.info("ready", extra={"event": "ready", "workers": ready, "policy": self._health.policy_digest[:8]})
+        if self._settings.log.format == "text":
+            for line in banner(self._settings, self._health, self._admin_place):
+                self._log.writer.write(line)
+
+    # ---- pages
+
+    async def _says(self, text: str) -> Page:
+        return Page.text(HTTPStatus.OK, text)
+
+    async def _readyz(self) -> Page:
+        ready, why = self._health.ready(time.monotonic())
+        return Page.text(HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE, why)
+
+    async def _metrics_page(self) -> Page:
+        text = await asyncio.to_thread(self._metrics.text)
+        return Page(HTTPStatus.OK, "text/plain; version=0.0.4; charset=utf-8", text)
+
+    async def _statusz(self) -> Page:
+        return json_page(self._health.status(time.monotonic()))
+
+    async def _page(self) -> Page:
+        return status_page(self._health.status(time.monotonic()))

@@ -1,0 +1,57 @@
+"""A store that counts and times the calls of another.
+
+Known gaps: none.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from gateway.ports.failure import PortFailure
+from gateway.ports.store import Counter, GreylistAnswer, GreylistQuestion, Store
+
+T = TypeVar("T")
+
+
+class TimedStore:
+    """``ports.store.Store``. on_op gets the call's name, ``ok`` or why it failed, and seconds."""
+
+    def __init__(self, inner: Store, on_op: Callable[[str, str, float], None]) -> None:
+        self._inner = inner
+        self._on_op = on_op
+
+    async def greylist(self, question: GreylistQuestion) -> GreylistAnswer:
+        """As the inner store."""
+        return await self._timed("greylist", self._inner.greylist(question))
+
+    async def count(self, counters: Sequence[Counter]) -> tuple[float, ...]:
+        """As the inner store."""
+        return await self._timed("count", self._inner.count(counters))
+
+    async def put(self, key: str, value: str, ttl: float) -> None:
+        """As the inner store."""
+        await self._timed("put", self._inner.put(key, value, ttl))
+
+    async def get(self, key: str) -> str | None:
+        """As the inner store."""
+        return await self._timed("get", self._inner.get(key))
+
+    async def ping(self) -> None:
+        """As the inner store."""
+        await self._timed("ping", self._inner.ping())
+
+    async def close(self) -> None:
+        """As the inner store."""
+        await self._inner.close()
+
+    async def _timed(self, op: str, call: Awaitable[T]) -> T:
+        started, result = time.perf_counter(), "ok"
+        try:
+            return await call
+        except PortFailure as failure:
+            result = failure.cause.why.value
+            raise
+        finally:
+            self._on_op(op, result, time.perf_counter() - started)

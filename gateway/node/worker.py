@@ -1,0 +1,183 @@
+"""One worker: a process with one event loop that serves the inherited listening sockets.
+
+It gets settings, policy and certificate from the supervisor, says once a second how it is, and drains when it is told
+to, when it gets SIGTERM, or when the supervisor is gone.
+
+Known gaps: a certificate that was broken on the disk after the start keeps a restarted worker from starting.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from gateway.checks import CHECKS
+from gateway.config import Settings
+from gateway.node.channel import Channel, Said
+from gateway.node.compose import Worker, worker_for
+from gateway.node.policy_source import PolicyText, with_own_name
+from gateway.ops.log import Log, standard_output
+from gateway.ops.metrics import MetricsObserver
+from gateway.policy.model import Policy
+from gateway.smtp.tls import CertificateError, CertificateHolder
+from gateway.yamlfile import FaultsError
+
+log = logging.getLogger("mxgw.node")
+
+BEAT: Final = 1.0
+
+
+class Work:
+    """One worker's life. start: what the supervisor said first."""
+
+    def __init__(self, channel: Channel, start: Said) -> None:
+        self._channel = channel
+        self._settings = settings = Settings.model_validate(start["settings"])
+        writer = standard_output(Path(start["log_lock"]))
+        self._log = Log(writer, node=settings.hostname, form=settings.log.format, level=settings.log.level)
+        self._log.install()
+        self._observer = MetricsObserver(self._log.emit)
+        writer.on_drop = self._observer.log_dropped.inc
+        self._policy = self._parse(start["policy"])
+        self._certificate = CertificateHolder(Path(start["certificate"]), Path(start["key"]))
+        self._lag = 0.0
+        self._drain = asyncio.Event()
+        self._worker: Worker | None = None
+
+    def _parse(self, said: Said) -> Policy:
+        return with_own_name(PolicyText(**said).parse(), self._settings.hostname)
+
+    async def run(self, sockets: Sequence[socket.socket]) -> int:
+        """Serve until drained. Returns the exit code: 0 when all sessions ended in time, else 1."""
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._drain.set)
+        settings = self._settings
+        worker = self._worker = worker_for(settings, lambda: self._policy, self._certificate.context, self._observer)
+        self._observer.known(
+            (store.name for route in worker.router.routes for store in route.mailstores),
+            (),
+            dict.fromkeys(check.name for check in CHECKS),
+        )
+        for sock, listener in zip(sockets, settings.listeners, strict=True):
+            trusted = listener.proxy_protocol.trusted if listener.proxy_protocol else ()
+            await worker.server.start(sock, listener.name or listener.address, trusted)
+        self._channel.say({"ready": True, **self._beat(worker)})
+        tasks = [asyncio.create_task(self._beats(worker)), asyncio.create_task(self._orders())]
+        await self._drain.wait()
+        timeout = settings.limits.drain_timeout
+        drained = await worker.server.drain(timeout)
+        left = await worker.router.drain(5.0 if drained else 1.0)
+        await worker.server.close()
+        await worker.router.close()
+        await worker.store.close()
+        await worker.dns.close()
+        for task in tasks:
+            task.cancel()
+        log.info("worker %d ends", os.getpid(), extra={"event": "drain", "drained": drained, "handovers_left": left})
+        self._channel.say({"drained": drained})
+        await self._channel.flush()
+        self._log.writer.close()
+        return 0
+
+    async def _orders(self) -> None:
+        while (said := await self._channel.hear()) is not None:
+            if said["do"] == "drain":
+                self._drain.set()
+            elif said["do"] == "reload":
+                await self._reload(said)
+        if not self._drain.is_set():
+            log.error("the supervisor is gone: draining", extra={"event": "drain"})
+            self._drain.set()
+
+    async def _reload(self, said: Said) -> None:
+        # the supervisor has read both already; what fails here differs between reading and reading again
+        faults: list[str] = []
+        if said.get("policy"):
+            try:
+                self._policy = self._parse(said["policy"])
+            except FaultsError as error:
+                faults += [str(fault) for fault in error.faults]
+        if said.get("certificate"):
+            try:
+                await asyncio.to_thread(self._certificate.reload)
+            except CertificateError as error:
+                faults.append(str(error))
+        assert self._worker is not None
+        self._channel.say({"reloaded": faults, **self._beat(self._worker)})
+
+    async def _beats(self, worker: Worker) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + BEAT
+            await asyncio.sleep(BEAT)
+            self._lag = max(0.0, loop.time() - due)
+            self._observer.loop_lag.observe(self._lag)
+            self._channel.say(self._beat(worker))
+
+    def _beat(self, worker: Worker) -> dict[str, Any]:
+        sessions, inflight = worker.server.sessions, worker.router.inflight
+        self._observer.sessions.set(sessions)
+        self._observer.inflight.set(inflight)
+        self._observer.certificate.set(self._certificate.not_after)
+        return {
+            "beat": {
+                "sessions": sessions,
+                "inflight": inflight,
+                "policy": self._policy.digest,
+                "certificate_not_after": self._certificate.not_after,
+                "loop_lag": round(self._lag, 4),
+                "rss": _resident_octets(),
+                "draining": self._drain.is_set(),
+                "time": round(time.time(), 3),
+            }
+        }
+
+
+def _resident_octets() -> int:
+    # procfs is memory: this read never waits for a disk
+    try:
+        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
+
+
+async def _work(control: int, listening: Sequence[int]) -> int:
+    channel = await Channel.over(socket.socket(fileno=control))
+    start = await channel.hear()
+    if start is None:
+        return 0
+    sockets = [socket.socket(fileno=descriptor) for descriptor in listening]
+    try:
+        return await Work(channel, start).run(sockets)
+    finally:
+        channel.close()
+
+
+def main(argv: Sequence[str]) -> int:
+    """``python -m gateway.node.worker --control 5 --listen 6 --listen 7``: started by the supervisor only."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--control", type=int, required=True)
+    parser.add_argument("--listen", type=int, action="append", default=[])
+    args = parser.parse_args(argv)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    factory = None
+    if os.environ.get("MXGW_LOOP") == "uvloop":
+        import uvloop
+
+        # off by default: it helps SMTP by 5 % and keeps larger TLS buffers
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(_work(args.control, args.listen))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

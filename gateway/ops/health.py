@@ -1,0 +1,67 @@
+"""What a node is now, as a value: fed by the workers' heartbeats, shown by /readyz, /statusz and the page.
+
+Ready means: a worker answers and the node is not draining. It never depends on the store, DNS or the mailstore: a
+node without them still answers 451, and taking all nodes out at once would lose what still works.
+
+Known gaps: the counts are those of the last heartbeat, so up to a second old.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+FRESH: Final = 15.0
+"""Seconds after which a worker that says nothing counts as not ready."""
+
+
+@dataclass(slots=True)
+class WorkerHealth:
+    """One worker as the supervisor sees it. last: ``monotonic`` seconds of its last word; beat: what it said."""
+
+    pid: int
+    ready: bool = False
+    last: float = 0.0
+    beat: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class NodeHealth:
+    """The node. identity: what never changes while it runs (version, hostname, listeners, routes without secrets)."""
+
+    identity: Mapping[str, Any]
+    policy_digest: str = ""
+    policy_source: str = ""
+    mode: str = ""
+    certificate_not_after: float = 0.0
+    draining: bool = False
+    crashes: int = 0
+    workers: dict[int, WorkerHealth] = field(default_factory=dict)
+
+    def ready(self, monotonic: float) -> tuple[bool, str]:
+        """Whether to send clients here, and why (not)."""
+        if self.draining:
+            return False, "draining"
+        fresh = sum(1 for worker in self.workers.values() if worker.ready and monotonic - worker.last < FRESH)
+        return (True, f"{fresh} workers ready") if fresh else (False, "no worker is ready")
+
+    def status(self, monotonic: float) -> dict[str, Any]:
+        """The JSON of /statusz."""
+        ready, why = self.ready(monotonic)
+        beats = [dict(worker.beat) for worker in self.workers.values()]
+        return {
+            **self.identity,
+            "ready": ready,
+            "state": why,
+            "mode": self.mode,
+            "policy": {"digest": self.policy_digest, "source": self.policy_source},
+            "certificate_not_after": self.certificate_not_after,
+            "sessions": sum(int(beat.get("sessions", 0)) for beat in beats),
+            "inflight": sum(int(beat.get("inflight", 0)) for beat in beats),
+            "worker_crashes": self.crashes,
+            "workers": [
+                {"pid": worker.pid, "ready": worker.ready, "silent": round(monotonic - worker.last, 1), **worker.beat}
+                for worker in self.workers.values()
+            ],
+        }
