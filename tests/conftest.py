@@ -1,0 +1,68 @@
+"""What all tests share: the folder of real programs on the path, a real node, and no quiet skips.
+
+A test that lacks a real program skips with "real component missing: ...". All such are listed at the end of the run;
+with MXGW_REQUIRE_REAL=1 (make check) each is a failure.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HERE = Path(__file__).parent
+for folder in (HERE, HERE / "real"):
+    sys.path.insert(0, str(folder))
+
+from node_process import NodeProcess  # noqa: E402
+
+MISSING = "real component missing:"
+LEFT_OUT = pytest.StashKey[dict[str, list[str]]]()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    outcome: Any = yield
+    report: pytest.TestReport = outcome.get_result()
+    if not report.skipped or not isinstance(report.longrepr, tuple) or MISSING not in report.longrepr[2]:
+        return
+    reason = report.longrepr[2].removeprefix("Skipped: ")
+    item.config.stash.setdefault(LEFT_OUT, {}).setdefault(reason, []).append(item.nodeid)
+    if os.environ.get("MXGW_REQUIRE_REAL") == "1":
+        report.outcome = "failed"
+        report.longrepr = f"{reason}; MXGW_REQUIRE_REAL=1 does not allow to leave it out"
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    left_out = config.stash.get(LEFT_OUT, {})
+    if not left_out:
+        return
+    terminalreporter.section("LEFT OUT: real components that are missing", sep="!", red=True)
+    for reason, tests in sorted(left_out.items()):
+        terminalreporter.line(f"{reason}: {len(tests)} tests, {tests[0]} ...")
+
+
+@pytest.fixture
+def start_node(tmp_path: Path) -> Iterator[Callable[..., NodeProcess]]:
+    """Starts real nodes: ``start_node(settings={...}, policy="yaml text")``; ends them after the test."""
+    started: list[NodeProcess] = []
+
+    def start(**given: Any) -> NodeProcess:
+        node = NodeProcess(tmp_path / f"node{len(started)}", **given)
+        started.append(node)
+        node.wait_ready()
+        return node
+
+    yield start
+    for node in started:
+        node.end()
+
+
+@pytest.fixture
+def node_process(start_node: Callable[..., NodeProcess]) -> NodeProcess:
+    """One real node with two workers, a Maildir and no DNS."""
+    return start_node()

@@ -1,0 +1,28 @@
+"""Real programs of Debian packages: their path, or a skip that nobody can overlook (a failure under MXGW_REQUIRE_REAL)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+
+PACKAGES = {
+    "postfix": "postfix",
+    "dovecot": "dovecot-core",
+    "swaks": "swaks",
+    "redis-server": "redis-server",
+    "nsd": "nsd",
+    "openssl": "openssl",
+}
+"""Program -> package; the packages stand in deploy/debian-packages.txt."""
+
+MISSING = "real component missing:"
+
+
+def need(program: str) -> str:
+    """The path of a program; daemons lie in sbin folders that PATH may lack."""
+    path = shutil.which(program, path=os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin")
+    if path is None:
+        pytest.skip(f"{MISSING} {program} (Debian package {PACKAGES.get(program, program)})")
+    return path
