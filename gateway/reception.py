@@ -14,6 +14,7 @@ profile are asked to come again (452 4.5.3).
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -33,7 +34,9 @@ from gateway.mail.verdict import Action, Verdict
 from gateway.pipeline import Judgement, Pipeline
 from gateway.policy.model import Policy, Profile
 from gateway.ports.mailstore import DeliveryResult, Handover
-from gateway.ports.observer import Observer
+from gateway.ports.observer import Observer, Record
+
+log = logging.getLogger("mxgw.reception")
 
 
 class Relay(Protocol):
@@ -67,6 +70,7 @@ class Reception:
 
     def __init__(self, services: Services, connection: Connection) -> None:
         self._services = services
+        connection = replace(connection, server_name=services.identity.hostname)
         self._connected = Transaction(
             id=connection.session_id, connection=connection, now=services.pipeline.ports.clock.now()
         )
@@ -299,7 +303,6 @@ class Reception:
     def _write_record(
         self, tx: Transaction, verdict: Verdict | None, reply: Reply | None, delivery: DeliveryResult | None = None
     ) -> None:
-        profile = self.profile.name
         if reply is None:
             result = "aborted"
         elif reply.code >= 500:
@@ -311,7 +314,21 @@ class Reception:
         if delivery and result != "accepted":
             delivered = any(r.handover is Handover.DELIVERED for r in delivery.results.values())
             result = "partly" if delivered else result
-        record = transaction_record(
+        try:
+            self._services.observer.transaction(self._record(tx, verdict, reply, delivery, result))
+        except Exception:
+            log.exception("%s: the decision record is lost", tx.id)
+        self._notes = Notes(self._services.pipeline.ports.clock.now())
+
+    def _record(
+        self,
+        tx: Transaction,
+        verdict: Verdict | None,
+        reply: Reply | None,
+        delivery: DeliveryResult | None,
+        result: str,
+    ) -> Record:
+        return transaction_record(
             tx,
             node=self._services.identity.hostname,
             result=result,
@@ -319,8 +336,6 @@ class Reception:
             reply=reply,
             notes=self._notes,
             ended=self._services.pipeline.ports.clock.now(),
-            profile=profile,
+            profile=self.profile.name,
             delivery=delivery,
         )
-        self._services.observer.transaction(record)
-        self._notes = Notes(self._services.pipeline.ports.clock.now())

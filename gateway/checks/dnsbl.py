@@ -1,7 +1,7 @@
 """DNS block and allow lists (RFC 5782), weighed as postscreen does.
 
 Evidence: score, listed (labels of the lists that counted), lists (how many were asked), errors (lists whose answer
-was an error code), unknown_lists (no answer), partial (True where the score may lack some list).
+was an error code), unknown_lists (no answer); with them score_least and score_most, between which the score lies.
 Reasons: listed, allow-listed, not-listed, balanced, no-lists, not-asked.
 
 Answers in 127.255.255.0/24 say that *we* may not ask, and answers outside 127/8 come from a hijacked or abandoned
@@ -29,7 +29,7 @@ _ERROR_CODES = IPv4Network("127.255.255.0/24")
 
 
 async def dnsbl(tx: Transaction, ports: Ports, settings: CheckSettings) -> Finding:
-    """Ask all lists at once. Unknown only where no list answered; else the known score stands, marked ``partial``."""
+    """Ask all lists at once. Where one does not answer the score is unknown, but its bounds are evidence."""
     assert isinstance(settings, DnsblSettings)
     sites = _sites(settings.sites)
     client = _plain(tx.connection.client_ip)
@@ -65,9 +65,11 @@ def _weigh(
         "lists": len(labels),
         "errors": errors,
         "unknown_lists": tuple(causes),
-        "partial": bool(causes),
     }
-    if causes and len(causes) + len(errors) >= len(labels) and not counted:
+    if causes:
+        missing = [site.weight for site in sites if site.domain not in codes]
+        evidence["score_least"] = score + sum(weight for weight in missing if weight < 0)
+        evidence["score_most"] = score + sum(weight for weight in missing if weight > 0)
         return Finding.unknown("dnsbl", next(iter(causes.values())), evidence)
     if score > 0:
         return Finding("dnsbl", Outcome.FAIL, "listed", evidence)

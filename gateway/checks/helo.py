@@ -37,7 +37,7 @@ async def helo(tx: Transaction, ports: Ports, settings: CheckSettings) -> Findin
         name = parse_domain(given)
     except AddressError:
         return _finding(Outcome.FAIL, "bad-syntax", given)
-    if _is_own(name, settings.own_names) and not (client is not None and client.is_loopback):
+    if _is_own(name, (*settings.own_names, tx.connection.server_name)) and not (client is not None and client.is_loopback):
         return _finding(Outcome.FAIL, "own-name", name)
     if "." not in name:
         return _finding(Outcome.FAIL, "not-fqdn", name)
@@ -83,7 +83,7 @@ def _is_address(text: str) -> bool:
 
 
 def _is_own(name: str, own_names: Sequence[str]) -> bool:
-    return any(name == own.lower().rstrip(".") for own in own_names)
+    return any(name == own.lower().rstrip(".") for own in own_names if own)
 
 
 def _finding(outcome: Outcome, reason: str, name: str) -> Finding:

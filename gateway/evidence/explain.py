@@ -9,6 +9,7 @@ Known gaps: a first contact is assumed (empty store), so greylisting shows what 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv6Address
@@ -212,9 +213,9 @@ def _swaks(request: ExplainRequest) -> str:
     parts = [
         "swaks --server mx.example.net",
         f"--xclient-addr {request.ip}",
-        f"--ehlo '{request.helo}'",
-        f"--from '{request.reverse_path}'",
-        f"--to '{','.join(str(mailbox) for mailbox in request.recipients)}'",
+        f"--ehlo {shlex.quote(request.helo)}",
+        f"--from {shlex.quote(str(request.reverse_path))}",
+        f"--to {shlex.quote(','.join(str(mailbox) for mailbox in request.recipients))}",
     ]
     if request.tls:
         parts.append("--tls")

@@ -35,7 +35,8 @@ class Connection:
     """What is known when the client has connected.
 
     session_id: ours, printable ASCII, unique in the cluster. client_known: False behind a balancer that hides the
-    client's address; then no check may judge the address. proxy_ip: the balancer that sent a PROXY header.
+    client's address; then no check may judge the address. proxy_ip: the balancer that sent a PROXY header. server_name:
+    the host name that we greet with.
     """
 
     session_id: str
@@ -46,6 +47,7 @@ class Connection:
     listener: str = ""
     proxy_ip: Address | None = None
     client_known: bool = True
+    server_name: str = ""
     tls: Tls | None = None
 
 

@@ -38,7 +38,7 @@ from gateway.policy.model import (
     TextMatches,
     TlsIs,
 )
-from gateway.policy.vocabulary import VOCABULARY, End, FactValue
+from gateway.policy.vocabulary import VOCABULARY, End, FactKind, FactValue
 
 Ends = Mapping[str, End]
 _KNOWN: Ends = MappingProxyType({})
@@ -143,6 +143,8 @@ def _value(check: str, fact: str, finding: Finding | None, ends: Ends) -> FactVa
     if finding is None:
         return kind.absent
     unknown = finding.outcome is Outcome.TEMPERROR
+    if unknown and kind.is_number:
+        return _bound(kind, fact, finding, ends[check])
     value = None if unknown and not kind.settled else finding.evidence.get(fact)
     if kind.is_number:
         if isinstance(value, int | float) and not isinstance(value, bool):
@@ -150,6 +152,13 @@ def _value(check: str, fact: str, finding: Finding | None, ends: Ends) -> FactVa
     elif isinstance(value, str | bool) and value in kind.values:
         return value  # where settled, known although the outcome is not: it holds at both ends
     return kind.at(ends[check]) if unknown else kind.absent
+
+
+def _bound(kind: FactKind, fact: str, finding: Finding, end: End) -> FactValue:
+    """A number of which only a part is known (some lists answered): its bounds, where the check could give them."""
+    key = {End.BEST: f"{fact}_least", End.WORST: f"{fact}_most", End.ABSENT: fact}[end]
+    value = finding.evidence.get(key)
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else kind.at(end)
 
 
 def _fact_compares(condition: FactCompares, _rule: Rule, tx: Transaction, ends: Ends) -> bool:

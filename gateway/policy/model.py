@@ -134,6 +134,7 @@ class Policy:
             for pattern in profile.domains:
                 if pattern == domain:
                     return profile
-                if pattern.startswith("*.") and domain.endswith(pattern[1:]) and (best is None or len(pattern) > best[0]):
+                covers = pattern.startswith("*.") and domain.endswith(pattern[1:])
+                if covers and (best is None or len(pattern) > best[0]):
                     best = (len(pattern), profile)
         return best[1] if best else self.default

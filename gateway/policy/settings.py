@@ -80,7 +80,7 @@ class RecipientSettings(CheckSettings):
 
     positive_ttl: float = Field(86400.0, gt=0)
     negative_ttl: float = Field(3600.0, gt=0)
-    stale_ttl: float = Field(7 * 86400.0, gt=0, description="a known recipient is believed so long while nobody answers")
+    stale_ttl: float = Field(7 * 86400.0, gt=0, description="a known one is believed so long while nobody answers")
 
 
 class SpfSettings(CheckSettings):

@@ -71,10 +71,10 @@ async def test_ipv6_by_nibbles_or_not_at_all():
     assert (await check("block.test", client="::ffff:192.0.2.5", ipv6=False)).outcome is Outcome.FAIL
 
 
-async def test_one_dead_list_leaves_the_known_score():
-    finding = await check("block.test*2", "broken.test*9", "silent.test")
-    assert (finding.outcome, finding.evidence["score"]) == (Outcome.FAIL, 2.0)
-    assert finding.evidence["partial"] is True
+async def test_one_dead_list_leaves_the_bounds_of_the_score():
+    finding = await check("block.test*2", "broken.test*9", "silent.test*-3")
+    assert (finding.outcome, finding.evidence["score"]) == (Outcome.TEMPERROR, 2.0)
+    assert (finding.evidence["score_least"], finding.evidence["score_most"]) == (-1.0, 11.0)
     assert finding.evidence["unknown_lists"] == ("broken.test", "silent.test")
 
 
