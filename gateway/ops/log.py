@@ -175,6 +175,8 @@ def as_text(record: Mapping[str, Any]) -> str:
 def _word(value: object) -> str:
     if isinstance(value, list | tuple):
         return ",".join(str(item) for item in value)
+    if isinstance(value, dict):
+        return ",".join(f"{key}={item}" for key, item in value.items())
     text = str(value)
     return f'"{text}"' if " " in text else text
 

@@ -147,7 +147,7 @@ def _alive(pid):
 
 
 def test_a_port_that_is_taken_is_said_and_ends_with_69(node_process, start_node):
-    with pytest.raises(AssertionError, match="cannot listen on 127.0.0.1 port"):
+    with pytest.raises(AssertionError, match=r"cannot listen on 127\.0\.0\.1 port"):
         start_node(settings={"admin": {"address": f"127.0.0.1:{node_process.admin_port}"}})
 
 
