@@ -83,7 +83,8 @@ def _route_domain(text: str) -> str:
 
 def _path(value: Path, info: ValidationInfo) -> Path:
     folder = (info.context or {}).get("folder")
-    return folder / value if isinstance(folder, Path) else value
+    # the path is shown in logs and answers: without the ".." of a file that lies elsewhere
+    return Path(os.path.normpath(folder / value)) if isinstance(folder, Path) else value
 
 
 def _store(text: str, info: ValidationInfo) -> str:

@@ -8,11 +8,11 @@ Known gaps: none.
 from __future__ import annotations
 
 import importlib.resources
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from gateway.config import Settings
 from gateway.policy.load import load_text
-from gateway.policy.model import Policy, Profile
+from gateway.policy.model import Policy
 from gateway.yamlfile import Fault, FaultsError
 
 
@@ -38,14 +38,6 @@ def read_policy(settings: Settings) -> PolicyText:
     except (OSError, UnicodeDecodeError) as error:
         raise FaultsError([Fault(str(settings.policy), 0, "", f"cannot be read: {error}", "check the path")]) from error
 
-
-def with_own_name(policy: Policy, hostname: str) -> Policy:
-    """The policy as this node uses it: nobody else may call himself by our name. The digest stays the cluster's."""
-    return replace(
-        policy,
-        default=_profile(policy.default, hostname),
-        profiles=tuple(_profile(profile, hostname) for profile in policy.profiles),
-    )
 
 
 def _profile(profile: Profile, hostname: str) -> Profile:

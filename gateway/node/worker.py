@@ -24,7 +24,7 @@ from gateway.checks import CHECKS
 from gateway.config import Settings
 from gateway.node.channel import Channel, Said
 from gateway.node.compose import Worker, worker_for
-from gateway.node.policy_source import PolicyText, with_own_name
+from gateway.node.policy_source import PolicyText
 from gateway.ops.log import Log, standard_output
 from gateway.ops.metrics import MetricsObserver
 from gateway.policy.model import Policy
@@ -54,7 +54,7 @@ class Work:
         self._worker: Worker | None = None
 
     def _parse(self, said: Said) -> Policy:
-        return with_own_name(PolicyText(**said).parse(), self._settings.hostname)
+        return PolicyText(**said).parse()
 
     async def run(self, sockets: Sequence[socket.socket]) -> int:
         """Serve until drained. Returns the exit code: 0 when all sessions ended in time, else 1."""

@@ -69,7 +69,9 @@ class GreylistSettings(CheckSettings):
     auto_allow_after: int = Field(2, ge=0, description="passes of other keys after which a client waits no more")
     ipv4_prefix: int = Field(24, ge=8, le=32)
     ipv6_prefix: int = Field(64, ge=16, le=128)
-    exempt_clients: tuple[Network, ...] = ()
+    exempt_clients: tuple[Network, ...] = Field(
+        (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128")), description="networks that never wait; loopback by default"
+    )
     exempt_domains: tuple[str, ...] = Field((), description="reverse-path domains (SPF pass needed)")
     exempt_local_parts: tuple[str, ...] = ("postmaster", "abuse")
     dnsbl_score: float = Field(1.0, description="a score of this or more is suspicious")
