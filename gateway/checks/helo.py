@@ -37,7 +37,8 @@ async def helo(tx: Transaction, ports: Ports, settings: CheckSettings) -> Findin
         name = parse_domain(given)
     except AddressError:
         return _finding(Outcome.FAIL, "bad-syntax", given)
-    if _is_own(name, (*settings.own_names, tx.connection.server_name)) and not (client is not None and client.is_loopback):
+    from_here = client is not None and client.is_loopback
+    if _is_own(name, (*settings.own_names, tx.connection.server_name)) and not from_here:
         return _finding(Outcome.FAIL, "own-name", name)
     if "." not in name:
         return _finding(Outcome.FAIL, "not-fqdn", name)

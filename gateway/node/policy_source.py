@@ -37,11 +37,3 @@ def read_policy(settings: Settings) -> PolicyText:
         return PolicyText(settings.policy.read_text(encoding="utf-8"), str(settings.policy))
     except (OSError, UnicodeDecodeError) as error:
         raise FaultsError([Fault(str(settings.policy), 0, "", f"cannot be read: {error}", "check the path")]) from error
-
-
-
-def _profile(profile: Profile, hostname: str) -> Profile:
-    helo = profile.checks.helo
-    names = tuple(dict.fromkeys((*helo.own_names, hostname)))
-    checks = profile.checks.model_copy(update={"helo": helo.model_copy(update={"own_names": names})})
-    return replace(profile, checks=checks)

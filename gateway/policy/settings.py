@@ -70,7 +70,7 @@ class GreylistSettings(CheckSettings):
     ipv4_prefix: int = Field(24, ge=8, le=32)
     ipv6_prefix: int = Field(64, ge=16, le=128)
     exempt_clients: tuple[Network, ...] = Field(
-        (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128")), description="networks that never wait; loopback by default"
+        (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128")), description="networks that never wait"
     )
     exempt_domains: tuple[str, ...] = Field((), description="reverse-path domains (SPF pass needed)")
     exempt_local_parts: tuple[str, ...] = ("postmaster", "abuse")
