@@ -19,7 +19,7 @@ from gateway.delivery.open import open_mailstore
 from gateway.delivery.routes import Route, Router
 from gateway.delivery.stamp import Identity
 from gateway.delivery.url import MailstoreUrl
-from gateway.evidence.explain import Explanation, ExplainRequest, explain
+from gateway.evidence.explain import ExplainRequest, Explanation, explain
 from gateway.mail.address import NULL, parse_mailbox
 from gateway.mail.finding import Cause, Finding, Outcome, Why
 from gateway.mail.phase import Phase
