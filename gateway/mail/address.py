@@ -72,6 +72,13 @@ def _quoted(local_part: str) -> str:
     return '"' + re.sub(r'(["\\])', r"\\\1", local_part) + '"'
 
 
+def _octets(text: str) -> int:
+    try:
+        return len(text.encode("utf-8", "surrogateescape"))
+    except UnicodeEncodeError as error:
+        raise AddressError("a character that UTF-8 has not") from error
+
+
 def parse_domain(text: str) -> str:
     """A domain name as an A-label in lower case (RFC 5890), without a trailing dot.
 
@@ -117,7 +124,7 @@ def parse_mailbox(text: str) -> Mailbox:
         raise AddressError("no local part")
     if not rest.startswith("@"):
         raise AddressError("expected @ and a domain after the local part")
-    if len(local_part.encode("utf-8", "surrogateescape")) > limits.LOCAL_PART_OCTETS:
+    if _octets(local_part) > limits.LOCAL_PART_OCTETS:
         raise AddressError("local part is longer than 64 octets")
     domain = rest[1:]
     if domain.startswith("["):
@@ -160,7 +167,7 @@ def parse_reverse_path(path: str) -> ReversePath:
 
 def parse_forward_path(path: str) -> Mailbox:
     """``<user@example.org>``. ``<Postmaster>`` without a domain is the caller's matter. Raises AddressError."""
-    if len(path.encode("utf-8", "surrogateescape")) > limits.PATH_OCTETS:
+    if _octets(path) > limits.PATH_OCTETS:
         raise AddressError("path is longer than 256 octets")
     inner = path[1:-1]
     if inner.startswith("@"):
