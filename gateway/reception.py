@@ -224,7 +224,8 @@ class Reception:
             for mailbox, result in delivery.results.items():
                 if outcome.address == str(mailbox) and not outcome.result:
                     outcome.result = result.handover.value
-                    outcome.mailstore_reply = f"{result.code} {result.enhanced} {result.text}".strip()[:500]
+                    said = (str(result.code), result.enhanced, result.text) if result.code else ()
+                    outcome.mailstore_reply = " ".join(word for word in said if word)[:500]
         reply = fold(delivery, tx.id)
         self._services.observer.reply("DATA", reply.code, "accepted" if reply.code == 250 else "mailstore")
         self._end(judged.tx, judged.verdict, reply, delivery)

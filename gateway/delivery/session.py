@@ -104,9 +104,11 @@ class Session:
             return
         for line in lines:
             reply = await self.command(line, deadline)
-            if reply.code != 220:
+            if not reply.positive:
                 raise PortFailure("mailstore", Why.REFUSED, f"configuration: XCLIENT is offered but answered {reply}")
-            await self.hello(deadline)
+            # 220 starts the session over (XCLIENT_README); a server that says 250 has taken note and goes on
+            if reply.code == 220:
+                await self.hello(deadline)
         self.client = client
 
     async def starttls(self, deadline: Deadline) -> None:

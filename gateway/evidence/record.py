@@ -144,6 +144,9 @@ def transaction_record(
         record["ms_reply"] = next(
             (f"{r.code} {r.enhanced} {r.text}".replace("  ", " ") for r in delivery.results.values() if r.code), ""
         )
+        cause = next((r.cause for r in delivery.results.values() if r.cause), None)
+        if cause:
+            record["ms_cause"] = {"port": cause.port, "why": cause.why.value, "detail": cause.detail}
         record["t_mailstore"] = {key: round(value, 4) for key, value in delivery.timings.items()}
         if any(r.handover.value == "maybe" for r in delivery.results.values()):
             record["maybe_delivered"] = True

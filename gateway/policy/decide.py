@@ -83,7 +83,10 @@ def _at_both_ends(
         return Verdict(Action.DEFER, "unknown", known, matter, enforced)
     posture = max((profile.posture.get(name, Posture.PROCEED) for name in matter), key=_SEVERITY.index)
     if posture is Posture.DEFER:
-        return Verdict(Action.DEFER, "unknown", best, matter, enforced)
+        deferring = [name for name in matter if profile.posture.get(name) is Posture.DEFER]
+        # the usual outage has words of its own: the foreign postmaster reads that it is not about the author
+        reason = "recipient-deferred" if deferring == ["recipient"] else "unknown"
+        return Verdict(Action.DEFER, reason, best, matter, enforced)
     if posture is Posture.QUARANTINE and lower < Action.QUARANTINE:
         return Verdict(Action.QUARANTINE, "accepted", best, matter, enforced)
     return _verdict(best, matter, enforced)
