@@ -235,7 +235,8 @@ class Reception:
         """The content cannot be judged at all (too big, bare line ending ...): the reply, and the transaction ends."""
         reply = self._say("DATA", reason)
         if self._tx:
-            self._end(self._tx, Verdict(Action.REJECT, reason), reply)
+            action = Action.DEFER if reply.code < 500 else Action.REJECT
+            self._end(self._tx, Verdict(action, reason), reply)
         return reply
 
     def reset(self) -> None:
