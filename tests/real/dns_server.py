@@ -21,14 +21,15 @@ import pytest
 class NsdServer:
     """``with NsdServer({"example.test": zone_text}) as server``: answers on ``server.address`` over UDP and TCP.
 
-    Zone texts are master files; a missing SOA and NS are added. Skips the test where NSD is not installed.
+    Zone texts are master files; a missing SOA and NS are added. port: 0 takes a free one; a server that comes back
+    has its old one. Skips the test where NSD is not installed.
     """
 
-    def __init__(self, zones: Mapping[str, str]) -> None:
+    def __init__(self, zones: Mapping[str, str], port: int = 0) -> None:
         self._zones = zones
         self._folder: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = 0
+        self.port = port
 
     @property
     def address(self) -> tuple[str, int]:
@@ -37,9 +38,9 @@ class NsdServer:
     def __enter__(self) -> NsdServer:
         program = shutil.which("nsd") or shutil.which("nsd", path="/usr/sbin")
         if program is None:
-            pytest.skip("needs Debian package nsd")
+            pytest.skip("real component missing: nsd (Debian package nsd)")
         self._folder = Path(tempfile.mkdtemp(prefix="mxgw-nsd-"))
-        self.port = _free_port()
+        self.port = self.port or _free_port()
         self._start(program)
         return self
 
