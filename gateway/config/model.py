@@ -287,6 +287,9 @@ class LimitsSettings(_Section):
     command_timeout: float = Field(limits.COMMAND_TIMEOUT, gt=0, description="seconds of silence between commands")
     data_idle_timeout: float = Field(limits.DATA_IDLE_TIMEOUT, gt=0, description="seconds of silence inside content")
     session_timeout: float = Field(limits.SESSION_TIMEOUT, gt=0, description="seconds a session may last in all")
+    proxy_header_timeout: float = Field(
+        limits.PROXY_HEADER_TIMEOUT, gt=0, description="seconds for a balancer's PROXY header"
+    )
     answer_budget: float = Field(limits.ANSWER_BUDGET, gt=1, description="seconds from the final dot to our reply")
     drain_timeout: float = Field(
         limits.DRAIN_TIMEOUT, ge=0, description="seconds for open sessions when the node stops"

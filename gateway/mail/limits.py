@@ -70,5 +70,6 @@ class WireLimits:
     command_timeout: float = COMMAND_TIMEOUT
     data_idle_timeout: float = DATA_IDLE_TIMEOUT
     session_timeout: float = SESSION_TIMEOUT
+    proxy_header_timeout: float = PROXY_HEADER_TIMEOUT
     answer_budget: float = ANSWER_BUDGET
     drain_timeout: float = DRAIN_TIMEOUT

@@ -54,19 +54,22 @@ class Refusal:
         return self.peer.version
 
 
-async def identify(wire: Wire, ends: Endpoints, listener: Listener, session_id: str) -> Connection | Refusal:
-    """The connection, with the client's address from the PROXY header where the listener expects one."""
+async def identify(
+    wire: Wire, ends: Endpoints, listener: Listener, session_id: str, header_timeout: float
+) -> Connection | Refusal:
+    """The connection, with the client's address from the PROXY header where the listener expects one, which must be
+    complete in ``header_timeout`` seconds."""
     direct = Connection(session_id, ends.peer_ip, ends.peer_port, ends.local_ip, ends.local_port, listener.name)
     if not listener.proxy_trusted:
         return direct
     if not any(ends.peer_ip in network for network in listener.proxy_trusted):
         return _refused(direct, "PROXY listener: the peer is not in a trusted network")
     try:
-        header = await _read_header(wire)
+        header = await _read_header(wire, header_timeout)
     except ProxyError as error:
         return _refused(direct, f"PROXY listener: {error}")
     except IdleTimeout:
-        return _refused(direct, f"PROXY listener: no header within {limits.PROXY_HEADER_TIMEOUT:g} s")
+        return _refused(direct, f"PROXY listener: no header within {header_timeout:g} s")
     if header.client_ip is None:
         return Connection(
             session_id, ends.peer_ip, ends.peer_port, ends.local_ip, ends.local_port, listener.name,
@@ -78,8 +81,8 @@ async def identify(wire: Wire, ends: Endpoints, listener: Listener, session_id: 
     )  # fmt: skip
 
 
-async def _read_header(wire: Wire) -> ProxyHeader:
-    deadline = asyncio.get_running_loop().time() + limits.PROXY_HEADER_TIMEOUT
+async def _read_header(wire: Wire, timeout: float) -> ProxyHeader:
+    deadline = asyncio.get_running_loop().time() + timeout
     while True:
         if wire.buffer:
             header = parse_proxy_header(bytes(wire.buffer[: 2 * limits.READ_CHUNK_OCTETS]))

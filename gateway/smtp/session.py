@@ -152,7 +152,13 @@ class Session(SMTP):
         return self._reception.id if self._reception else "?"
 
     async def _serve(self) -> str:
-        known = await identify(self._wire, Endpoints.of(self._link), self._listener, self._server.new_id())
+        known = await identify(
+            self._wire,
+            Endpoints.of(self._link),
+            self._listener,
+            self._server.new_id(),
+            self._limits.proxy_header_timeout,
+        )
         observer = self._server.services.observer
         if isinstance(known, Refusal):
             log.warning("%s: %s", known.peer, known.why)
