@@ -35,5 +35,7 @@ def test_old_versions_get_no_session(node, option):
     done = s_client(node, option, "-cipher", "ALL:@SECLEVEL=0")
     assert done.returncode != 0
     assert b"221 2.0.0" not in done.stdout
-    failed = poll(lambda: [line for line in node.log[before:] if "TLS handshake failed" in line], "the node says why")[0]
+    failed = poll(lambda: [line for line in node.log[before:] if "TLS handshake failed" in line], "the node says why")[
+        0
+    ]
     assert "unsupported protocol" in failed.lower().replace("_", " ")

@@ -13,7 +13,9 @@ ODD = (
     b"From:   Ann\t<ann@sender.example> \r\nTO: user@example.com\r\n"
     b"Subject: =?utf-8?q?a?=\r\n \t folded \r\nX-Empty:\r\nX-Latin: caf\xe9\r\nDate: Mon, 02 Nov 2026 10:00:00 +0000\r\n"
     b"Message-ID: <odd@sender.example>\r\n\r\n"
-    b".\r\n..\r\n.leading\r\n\r\n\xff\xfe\x80 \x01\x1b\x7f\r\nFrom here\r\n" + b"x" * 990 + b"\r\ntrailing blanks  \t\r\n\r\n\r\n"
+    b".\r\n..\r\n.leading\r\n\r\n\xff\xfe\x80 \x01\x1b\x7f\r\nFrom here\r\n"
+    + b"x" * 990
+    + b"\r\ntrailing blanks  \t\r\n\r\n\r\n"
 )
 
 

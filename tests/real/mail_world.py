@@ -109,8 +109,13 @@ class Attempt:
 
 
 def attempt(
-    port: int, octets: bytes, *, reverse_path: str = "ann@sender.example", to: tuple[str, ...] = ("user@example.com",),
-    client: str = GOOD, hello: str = "client.sender.example",
+    port: int,
+    octets: bytes,
+    *,
+    reverse_path: str = "ann@sender.example",
+    to: tuple[str, ...] = ("user@example.com",),
+    client: str = GOOD,
+    hello: str = "client.sender.example",
 ) -> Attempt:
     """Send octets exactly as given (CRLF lines, dots get stuffed) from a loopback address."""
     heard = Attempt()
