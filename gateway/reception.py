@@ -65,6 +65,18 @@ class Services:
     postmaster_domain: str = ""
 
 
+@dataclass(slots=True)
+class _Open:
+    """What a transaction (or the talk before it) has besides its value. Replaced whole, never reset field by field."""
+
+    policy: Policy
+    notes: Notes
+    tx: Transaction | None = None
+    profile: Profile | None = None
+    route: Route | None = None
+    last: tuple[Verdict | None, Reply | None] = (None, None)
+
+
 class Reception:
     """The mail side of one session. Not safe for concurrent calls: a session says one verb at a time."""
 
@@ -75,12 +87,8 @@ class Reception:
             id=connection.session_id, connection=connection, now=services.pipeline.ports.clock.now()
         )
         self._greeted: Transaction | None = None
-        self._tx: Transaction | None = None
-        self._policy = services.policy()
-        self._profile: Profile | None = None
-        self._route: Route | None = None
-        self._notes = Notes(self._connected.now)
-        self._last: tuple[Verdict | None, Reply | None] = (None, None)
+        self._talk = Notes(self._connected.now)
+        self._open = _Open(services.policy(), Notes(self._connected.now))
         self._count = 0
         self.client_gone = False
         """Set by the session when the client has hung up: nothing is handed over for nobody any more."""
@@ -100,22 +108,22 @@ class Reception:
     @property
     def envelope(self) -> Envelope | None:
         """The envelope of the open transaction, or None."""
-        return self._tx.envelope if self._tx else None
+        return self._open.tx.envelope if self._open.tx else None
 
     @property
     def transaction(self) -> Transaction | None:
         """The open transaction's value with all findings so far."""
-        return self._tx
+        return self._open.tx
 
     @property
     def id(self) -> str:
         """What stands in replies now: the transaction's id, or the session's."""
-        return self._tx.id if self._tx else self.connection.session_id
+        return self._open.tx.id if self._open.tx else self.connection.session_id
 
     @property
     def profile(self) -> Profile:
         """The policy profile that the open transaction is judged by."""
-        return self._profile or self._policy.default
+        return self._open.profile or self._open.policy.default
 
     # ---- verbs
 
@@ -139,12 +147,17 @@ class Reception:
 
     async def say_hello(self, verb: str, name: str) -> Reply | None:
         """EHLO or HELO. None: accepted (the session writes the EHLO words); else the refusal."""
-        self.reset()
+        before = self._open
         judged = await self._judge(Phase.HELO, self._begin(replace(self._connected, hello=Hello(verb, name))))
         if judged.verdict.effective >= Action.DEFER:
             reply = self._refusal(judged, verb)
             self._write_record(judged.tx, judged.verdict, reply)
+            # RFC 5321 section 4.1.4: where EHLO is not acceptable, the server stays in the state it was in
+            self._open = before
             return reply
+        now, self._open = self._open, before
+        self.reset()
+        self._open = now
         self._greeted = judged.tx
         return None
 
@@ -155,11 +168,11 @@ class Reception:
         if size is not None and size > services.limits.message_octets:
             return self._say("MAIL", "too-big")
         self._count += 1
-        self._notes = Notes(services.pipeline.ports.clock.now())
+        begun = self._begin(self._greeted)
         tx = replace(
-            self._begin(self._greeted),
+            begun,
             id=f"{self.connection.session_id}-{self._count}",
-            now=self._notes.started,
+            now=self._open.notes.started,
             envelope=Envelope(reverse_path, size=size, body=body, smtputf8=smtputf8),
         )
         judged = await self._judge(Phase.MAIL, tx)
@@ -167,12 +180,12 @@ class Reception:
             reply = self._refusal(judged, "MAIL")
             self._write_record(judged.tx, judged.verdict, reply)
             return reply
-        self._tx = judged.tx
+        self._open.tx = judged.tx
         return self._say("MAIL", "mail-ok")
 
     async def rcpt(self, mailbox: Mailbox | None) -> Reply:
         """RCPT TO; None is ``<Postmaster>`` without a domain."""
-        tx = self._tx
+        tx = self._open.tx
         assert tx is not None
         assert tx.envelope is not None
         if mailbox is None:
@@ -183,8 +196,8 @@ class Reception:
         # an address inside the local part would let the mailstore relay for strangers (percent hack, bang path)
         if route is None or any(char in mailbox.local_part for char in "@%!"):
             return self._say_rcpt(mailbox, "relay-denied")
-        profile = self._policy.for_domain(mailbox.domain)
-        if self._route is not None and (route is not self._route or profile is not self._profile):
+        profile = self._open.policy.for_domain(mailbox.domain)
+        if self._open.route is not None and (route is not self._open.route or profile is not self._open.profile):
             return self._say_rcpt(mailbox, "other-route")
         if mailbox in tx.envelope.recipients:
             return self._say_rcpt(mailbox, "rcpt-ok")
@@ -192,20 +205,21 @@ class Reception:
         if judged.verdict.effective >= Action.DEFER:
             reply = self._refusal(judged, "RCPT")
             self._note_rcpt(mailbox, reply, judged.verdict.reason)
-            self._last = (judged.verdict, reply)
+            self._open.last = (judged.verdict, reply)
             # keep what was found for the record, judge the next recipient without it
-            self._notes.refused = judged.tx
+            self._open.notes.refused = judged.tx
             return reply
         envelope = replace(tx.envelope, recipients=(*tx.envelope.recipients, mailbox))
-        self._tx, self._profile, self._route = replace(judged.tx, rcpt=None, envelope=envelope), profile, route
+        self._open.tx = replace(judged.tx, rcpt=None, envelope=envelope)
+        self._open.profile, self._open.route = profile, route
         return self._say_rcpt(mailbox, "rcpt-ok")
 
     async def content(self, message: Message, read_seconds: float = 0.0) -> Reply:
         """The content is complete. Judges it and, if it may pass, hands it over; the reply is the mailstore's doing."""
-        tx = self._tx
+        tx = self._open.tx
         assert tx is not None
         started = time.monotonic()
-        self._notes.seconds["read"] = read_seconds
+        self._open.notes.seconds["read"] = read_seconds
         judged = await self._judge(Phase.CONTENT, replace(tx, message=message), self.profile)
         if judged.verdict.effective >= Action.DEFER:
             reply = self._refusal(judged, "DATA")
@@ -219,8 +233,8 @@ class Reception:
         before = time.monotonic()
         budget = max(1.0, self._services.limits.answer_budget - (before - started))
         delivery = await self._services.relay.deliver(judged.tx, outgoing, budget)
-        self._notes.seconds["relay"] = time.monotonic() - before
-        for outcome in self._notes.recipients:
+        self._open.notes.seconds["relay"] = time.monotonic() - before
+        for outcome in self._open.notes.recipients:
             for mailbox, result in delivery.results.items():
                 if outcome.address == str(mailbox) and not outcome.result:
                     outcome.result = result.handover.value
@@ -234,21 +248,21 @@ class Reception:
     def refuse_content(self, reason: str) -> Reply:
         """The content cannot be judged at all (too big, bare line ending ...): the reply, and the transaction ends."""
         reply = self._say("DATA", reason)
-        if self._tx:
+        if self._open.tx:
             action = Action.DEFER if reply.code < 500 else Action.REJECT
-            self._end(self._tx, Verdict(action, reason), reply)
+            self._end(self._open.tx, Verdict(action, reason), reply)
         return reply
 
     def reset(self) -> None:
         """RSET and all that implies it: the transaction is dropped, its record written if one is owed."""
-        tx = self._tx
+        tx = self._open.tx
         if tx is None:
             return
         if tx.envelope and tx.envelope.recipients:
             self._end(tx, None, None)
         else:
             # nobody was accepted: the last refusal is what became of the transaction
-            self._end(self._notes.refused or tx, *self._last)
+            self._end(self._open.notes.refused or tx, *self._open.last)
 
     def close(self) -> None:
         """The session is over."""
@@ -256,16 +270,18 @@ class Reception:
 
     # ---- the inside
 
+    def _fresh(self) -> _Open:
+        return _Open(self._services.policy(), Notes(self._services.pipeline.ports.clock.now()))
+
     def _begin(self, tx: Transaction) -> Transaction:
         # a transaction ends with the policy that it began with; a reload takes hold here
-        self._policy = self._services.policy()
-        self._profile = self._route = None
-        self._last = (None, None)
-        return replace(tx, policy_digest=self._policy.digest[:8])
+        self._open = self._fresh()
+        return replace(tx, policy_digest=self._open.policy.digest[:8])
 
     async def _judge(self, phase: Phase, tx: Transaction, profile: Profile | None = None) -> Judgement:
-        judged = await self._services.pipeline.judge(phase, tx, profile or self._policy.default)
-        notes = self._notes
+        judged = await self._services.pipeline.judge(phase, tx, profile or self._open.policy.default)
+        # connect and helo are the session's: every record of the session shows them
+        notes = self._talk if phase in (Phase.CONNECT, Phase.HELO) else self._open.notes
         notes.seconds[phase.value] = notes.seconds.get(phase.value, 0.0) + judged.seconds
         for name, seconds in judged.check_seconds.items():
             notes.check_seconds[name] = notes.check_seconds.get(name, 0.0) + seconds
@@ -285,22 +301,21 @@ class Reception:
         return reply
 
     def _note_rcpt(self, mailbox: Mailbox, reply: Reply, reason: str) -> None:
-        self._notes.recipients.append(RecipientOutcome(str(mailbox), str(reply), reason))
+        self._open.notes.recipients.append(RecipientOutcome(str(mailbox), str(reply), reason))
 
     def _say_rcpt(self, mailbox: Mailbox, reason: str) -> Reply:
         reply = self._say("RCPT", reason)
         self._note_rcpt(mailbox, reply, reason)
         if reply.code >= 400:
             action = Action.DEFER if reply.code < 500 else Action.REJECT
-            self._last = (Verdict(action, reason), reply)
+            self._open.last = (Verdict(action, reason), reply)
         return reply
 
     def _end(
         self, tx: Transaction, verdict: Verdict | None, reply: Reply | None, delivery: DeliveryResult | None = None
     ) -> None:
         self._write_record(tx, verdict, reply, delivery)
-        self._tx = self._profile = self._route = None
-        self._last = (None, None)
+        self._open = self._fresh()
 
     def _write_record(
         self, tx: Transaction, verdict: Verdict | None, reply: Reply | None, delivery: DeliveryResult | None = None
@@ -320,7 +335,6 @@ class Reception:
             self._services.observer.transaction(self._record(tx, verdict, reply, delivery, result))
         except Exception:
             log.exception("%s: the decision record is lost", tx.id)
-        self._notes = Notes(self._services.pipeline.ports.clock.now())
 
     def _record(
         self,
@@ -336,7 +350,8 @@ class Reception:
             result=result,
             verdict=verdict,
             reply=reply,
-            notes=self._notes,
+            notes=self._open.notes,
+            talk=self._talk,
             ended=self._services.pipeline.ports.clock.now(),
             profile=self.profile.name,
             delivery=delivery,

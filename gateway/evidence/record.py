@@ -102,11 +102,13 @@ def transaction_record(
     verdict: Verdict | None,
     reply: Reply | None,
     notes: Notes,
+    talk: Notes,
     ended: float,
     profile: str,
     delivery: DeliveryResult | None = None,
 ) -> dict[str, Any]:
-    """The record of one transaction. result: accepted, deferred, rejected, aborted or refused (before MAIL)."""
+    """The record of one transaction. result: accepted, partly, deferred, rejected or aborted. notes: of the
+    transaction; talk: of the session before it (seconds of connect and helo)."""
     connection, envelope = tx.connection, tx.envelope
     record: dict[str, Any] = {
         "schema": SCHEMA,
@@ -152,7 +154,7 @@ def transaction_record(
             record["maybe_delivered"] = True
     record["profile"] = profile
     record["policy"] = tx.policy_digest
-    record["t"] = {key: round(value, 4) for key, value in notes.seconds.items()}
+    record["t"] = {key: round(value, 4) for key, value in {**talk.seconds, **notes.seconds}.items()}
     record["t"]["total"] = round(ended - notes.started, 4)
-    record["t_checks"] = {key: round(value, 4) for key, value in notes.check_seconds.items()}
+    record["t_checks"] = {key: round(value, 4) for key, value in {**talk.check_seconds, **notes.check_seconds}.items()}
     return record

@@ -16,6 +16,7 @@ from gateway.adapters.dns_cache import CachingResolver
 from gateway.adapters.dns_net import NetResolver
 from gateway.adapters.dns_zone import ZoneResolver
 from gateway.adapters.store_memory import MemoryStore
+from gateway.adapters.store_near import NearStore
 from gateway.adapters.store_open import open_store
 from gateway.config import Settings, split_address
 from gateway.delivery.open import open_mailstore
@@ -89,7 +90,8 @@ def worker_for(
     clock = SystemClock()
     dns = resolver_for(settings, clock, observer)
     secret = settings.secret.get_secret_value().encode() if settings.secret else b""
-    store = TimedStore(open_store(settings.store, settings.state_dir, clock, secret), observer.store_op)
+    shared = TimedStore(open_store(settings.store, settings.state_dir, clock, secret), observer.store_op)
+    store = NearStore(shared, clock)
     router = router_for(settings, observer)
     services = Services(
         identity=identity_of(settings),

@@ -1,0 +1,64 @@
+"""Small values kept near: what ``get`` answered stays in this process for some seconds, so that a busy recipient costs
+no round trip a message. Counters and greylisting always go to the shared store.
+
+Known gaps: a value changed by another node is seen here up to ``near_ttl`` seconds later.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from gateway.ports.clock import Clock
+from gateway.ports.store import Counter, GreylistAnswer, GreylistQuestion, Store
+
+_CAPACITY = 20_000
+_NEAR_TTL = 30.0
+
+
+class NearStore:
+    """``ports.store.Store`` over another one. near_ttl in seconds; capacity counts values."""
+
+    def __init__(self, inner: Store, clock: Clock, near_ttl: float = _NEAR_TTL, capacity: int = _CAPACITY) -> None:
+        self._inner = inner
+        self._clock = clock
+        self._near_ttl = near_ttl
+        self._capacity = capacity
+        self._near: OrderedDict[str, tuple[str, float]] = OrderedDict()
+
+    async def greylist(self, question: GreylistQuestion) -> GreylistAnswer:
+        """As the inner store."""
+        return await self._inner.greylist(question)
+
+    async def count(self, counters: Sequence[Counter]) -> tuple[float, ...]:
+        """As the inner store."""
+        return await self._inner.count(counters)
+
+    async def put(self, key: str, value: str, ttl: float) -> None:
+        """Into both, near for at most ``near_ttl``."""
+        self._keep(key, value, min(ttl, self._near_ttl))
+        await self._inner.put(key, value, ttl)
+
+    async def get(self, key: str) -> str | None:
+        """The near value, or the inner store's, which is then near. That there is none is always asked anew."""
+        near = self._near.get(key)
+        if near and near[1] > self._clock.monotonic():
+            return near[0]
+        value = await self._inner.get(key)
+        if value is not None:
+            self._keep(key, value, self._near_ttl)
+        return value
+
+    async def ping(self) -> None:
+        """As the inner store."""
+        await self._inner.ping()
+
+    async def close(self) -> None:
+        """As the inner store."""
+        await self._inner.close()
+
+    def _keep(self, key: str, value: str, seconds: float) -> None:
+        self._near[key] = (value, self._clock.monotonic() + seconds)
+        self._near.move_to_end(key)
+        if len(self._near) > self._capacity:
+            self._near.popitem(last=False)

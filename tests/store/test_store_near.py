@@ -1,0 +1,51 @@
+"""What is kept near saves round trips and never outlives its seconds."""
+
+from __future__ import annotations
+
+from gateway.adapters.store_memory import MemoryStore
+from gateway.adapters.store_near import NearStore
+
+
+class HandClock:
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+
+    def now(self) -> float:
+        return self.seconds
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+
+async def test_a_value_is_near_for_its_seconds_only() -> None:
+    clock = HandClock()
+    shared = MemoryStore(clock)
+    near = NearStore(shared, clock, near_ttl=10)
+    await shared.put("k", "old", 1000)
+    assert await near.get("k") == "old"
+    await shared.put("k", "new", 1000)
+    assert await near.get("k") == "old"
+    clock.seconds += 11
+    assert await near.get("k") == "new"
+
+
+async def test_absence_is_asked_anew_and_short_values_run_out() -> None:
+    clock = HandClock()
+    shared = MemoryStore(clock)
+    near = NearStore(shared, clock, near_ttl=10)
+    assert await near.get("k") is None
+    await shared.put("k", "v", 1000)
+    assert await near.get("k") == "v"
+    await near.put("short", "s", 2)
+    clock.seconds += 3
+    assert await near.get("short") is None
+
+
+async def test_the_oldest_leaves_when_it_is_full() -> None:
+    clock = HandClock()
+    shared = MemoryStore(clock)
+    near = NearStore(shared, clock, capacity=2)
+    for key in "abc":
+        await near.put(key, key, 100)
+        await shared.put(key, "changed", 100)
+    assert [await near.get(key) for key in "bca"] == ["b", "c", "changed"]
