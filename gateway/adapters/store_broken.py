@@ -37,6 +37,10 @@ class BrokenStore:
         """Raises."""
         raise self._failure()
 
+    async def delete(self, key: str) -> None:  # noqa: ARG002
+        """Raises."""
+        raise self._failure()
+
     async def ping(self) -> None:
         """Raises."""
         raise self._failure()

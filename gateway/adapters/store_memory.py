@@ -70,6 +70,10 @@ class MemoryStore:
         value, expires = self._values.get(key, ("", 0.0))
         return value if expires > self._clock.now() else None
 
+    async def delete(self, key: str) -> None:
+        """Forget a value."""
+        self._values.pop(key, None)
+
     async def ping(self) -> None:
         """Always there."""
 

@@ -49,6 +49,11 @@ class NearStore:
             self._keep(key, value, self._near_ttl)
         return value
 
+    async def delete(self, key: str) -> None:
+        """From both; other processes may keep theirs near for up to ``near_ttl``."""
+        self._near.pop(key, None)
+        await self._inner.delete(key)
+
     async def ping(self) -> None:
         """As the inner store."""
         await self._inner.ping()

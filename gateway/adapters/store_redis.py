@@ -99,6 +99,11 @@ class RedisStore:
             value = await self._client.get(self._key("", "value", key))
         return None if value is None else _text(value)
 
+    async def delete(self, key: str) -> None:
+        """Forget a value."""
+        async with self._mapped():
+            await self._client.delete(self._key("", "value", key))
+
     async def ping(self) -> None:
         """PING; it goes out even while the breaker is open, and closes it."""
         async with self._mapped(trial=True):

@@ -85,6 +85,10 @@ class SqliteStore:
         )
         return None if row is None else str(row[0])
 
+    async def delete(self, key: str) -> None:
+        """Forget a value."""
+        await self._call(lambda connection: connection.execute("DELETE FROM vals WHERE id = ?", (key,)))
+
     async def ping(self) -> None:
         """Open the file if need be and read one page."""
         await self._call(lambda connection: connection.execute("SELECT count(*) FROM vals LIMIT 1").fetchone(), "BEGIN")

@@ -3,16 +3,22 @@
 The cache may help, never harm: where the store is out, the mailstore is asked live. Where the mailstore is out, a
 recipient known within the last days is believed; an unknown one is never refused on old knowledge.
 
-Known gaps: single flight holds within one process; a positive answer is not renewed before it runs out.
+Who asks for many recipients that do not exist is guessing: such questions are counted by the client's network, and
+above the limit the answer is POLICY instead of FAIL, which says nothing about the recipient any more. Recipients that
+exist are never touched by the count. It is added while the answer is being remembered, so it costs no further wait; a
+question answered POLICY is taken off again, so that being deferred does not prolong the deferral.
+
+Known gaps: single flight holds within one process; a positive answer is not renewed before it runs out; while the
+store is out nothing is counted.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-from dataclasses import dataclass
 
+from gateway.checks.rate import network_of
+from gateway.checks.recipient_cache import DETAIL, remember, remembered
 from gateway.mail.address import Mailbox
 from gateway.mail.finding import Fact, Finding, Outcome
 from gateway.mail.transaction import Transaction
@@ -20,57 +26,72 @@ from gateway.policy.settings import CheckSettings, RecipientSettings
 from gateway.ports import Ports
 from gateway.ports.failure import PortFailure
 from gateway.ports.mailstore import Known, RecipientStatus
+from gateway.ports.store import Counter
 
 log = logging.getLogger("mxgw.checks")
 
-_DETAIL = 200
 _asking: dict[tuple[int, str], asyncio.Task[RecipientStatus]] = {}
 """Questions on their way, by directory and address: a burst of mail to one recipient asks once."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Remembered:
-    known: Known
-    detail: str
-    at: float  # seconds, UTC, when the mailstore said so
-
-    def encode(self) -> str:
-        return json.dumps([self.known.value, self.detail, self.at])
-
-
 async def recipient(tx: Transaction, ports: Ports, settings: CheckSettings) -> Finding | None:
-    """PASS 'known', FAIL 'no-such-recipient', NONE 'unverifiable'. Evidence: cached, stale, detail (what the mailstore
-    said). Raises PortFailure('mailstore') when nobody can say."""
+    """PASS 'known', FAIL 'no-such-recipient', POLICY 'too-many-unknown', NONE 'unverifiable'. Evidence: cached, stale,
+    detail (what the mailstore said), unknown (how many unknown recipients the client's network has asked for in the
+    window), excess (how many above the limit). Raises PortFailure('mailstore') when nobody can say."""
     assert isinstance(settings, RecipientSettings)
     if tx.rcpt is None:
         return None
-    key = f"rcpt:{tx.rcpt}"
-    kept = await _remembered(ports, key)
-    if kept and _fresh(kept, ports.clock.now(), settings):
-        return _finding(kept.known, kept.detail, cached=True)
+    now = ports.clock.now()
+    kept = await remembered(ports.store, ports.clock, tx.rcpt)
+    if kept and kept.fresh(now, settings):
+        unknown = await _counted(tx, ports, settings) if kept.known is Known.NO else 0.0
+        return await _finding(tx, ports, settings, RecipientStatus(kept.known, kept.detail, cached=True), unknown)
     try:
         status = await _ask_once(ports, tx.rcpt)
     except PortFailure:
-        if kept and kept.known is Known.YES and ports.clock.now() - kept.at <= settings.stale_ttl:
-            return _finding(kept.known, kept.detail, cached=True, stale=True)
+        if kept and kept.believable(ports.clock.now(), settings):
+            evidence: dict[str, Fact] = {"cached": True, "stale": True, "detail": kept.detail}
+            return Finding("recipient", Outcome.PASS, "known", evidence)
         raise
-    if not status.cached and status.known is not Known.UNVERIFIABLE:
-        await _remember(ports, key, status, settings)
-    return _finding(status.known, status.detail[:_DETAIL], cached=status.cached)
+    if status.cached or status.known is Known.UNVERIFIABLE:
+        unknown = await _counted(tx, ports, settings) if status.known is Known.NO else 0.0
+    elif status.known is Known.NO:
+        _, unknown = await asyncio.gather(
+            remember(ports.store, ports.clock, tx.rcpt, status, settings), _counted(tx, ports, settings)
+        )
+    else:
+        await remember(ports.store, ports.clock, tx.rcpt, status, settings)
+        unknown = 0.0
+    return await _finding(tx, ports, settings, status, unknown)
 
 
-def _finding(known: Known, detail: str, *, cached: bool, stale: bool = False) -> Finding:
-    evidence: dict[str, Fact] = {"cached": cached, "stale": stale, "detail": detail}
-    if known is Known.YES:
+async def _finding(
+    tx: Transaction, ports: Ports, settings: RecipientSettings, status: RecipientStatus, unknown: float
+) -> Finding:
+    evidence: dict[str, Fact] = {"cached": status.cached, "stale": False, "detail": status.detail[:DETAIL]}
+    if status.known is Known.YES:
         return Finding("recipient", Outcome.PASS, "known", evidence)
-    if known is Known.NO:
-        return Finding("recipient", Outcome.FAIL, "no-such-recipient", evidence)
-    return Finding("recipient", Outcome.NONE, "unverifiable", evidence)
+    if status.known is Known.UNVERIFIABLE:
+        return Finding("recipient", Outcome.NONE, "unverifiable", evidence)
+    excess = unknown - settings.unknown_limit if settings.unknown_limit else 0.0
+    evidence |= {"unknown": round(unknown, 2), "excess": round(max(0.0, excess), 2)}
+    if excess > 0:
+        await _counted(tx, ports, settings, amount=-1)
+        return Finding("recipient", Outcome.POLICY, "too-many-unknown", evidence)
+    return Finding("recipient", Outcome.FAIL, "no-such-recipient", evidence)
 
 
-def _fresh(kept: _Remembered, now: float, settings: RecipientSettings) -> bool:
-    lifetime = settings.positive_ttl if kept.known is Known.YES else settings.negative_ttl
-    return 0 <= now - kept.at < lifetime
+async def _counted(tx: Transaction, ports: Ports, settings: RecipientSettings, amount: int = 1) -> float:
+    """Unknown recipients of the client's network in the window, this one included; 0 where that cannot be said."""
+    if not settings.unknown_limit or not tx.connection.client_known:
+        return 0.0
+    network = network_of(tx.connection.client_ip, settings.ipv4_prefix, settings.ipv6_prefix)
+    try:
+        (number,) = await ports.store.count([Counter(f"unknown:{network}", amount, settings.unknown_window)])
+    except PortFailure as failure:
+        log.debug("unknown recipients not counted: %s", failure)
+        return 0.0
+    return number
 
 
 async def _ask_once(ports: Ports, mailbox: Mailbox) -> RecipientStatus:
@@ -88,29 +109,3 @@ async def _ask_once(ports: Ports, mailbox: Mailbox) -> RecipientStatus:
         task.add_done_callback(done)
     # one asker that runs out of time must not take the answer from the others
     return await asyncio.shield(task)
-
-
-async def _remembered(ports: Ports, key: str) -> _Remembered | None:
-    try:
-        text = await ports.store.get(key)
-    except PortFailure as failure:
-        log.debug("recipient cache not read: %s", failure)
-        return None
-    if text is None:
-        return None
-    try:
-        known, detail, at = json.loads(text)
-        return _Remembered(Known(known), str(detail), float(at))
-    except (ValueError, TypeError) as error:
-        log.warning("recipient cache holds what nobody can read: %s", error)
-        return None
-
-
-async def _remember(ports: Ports, key: str, status: RecipientStatus, settings: RecipientSettings) -> None:
-    positive = status.known is Known.YES
-    kept = _Remembered(status.known, status.detail[:_DETAIL], ports.clock.now())
-    lifetime = max(settings.positive_ttl, settings.stale_ttl) if positive else settings.negative_ttl
-    try:
-        await ports.store.put(key, kept.encode(), lifetime)
-    except PortFailure as failure:
-        log.debug("recipient cache not written: %s", failure)

@@ -38,6 +38,10 @@ class TimedStore:
         """As the inner store."""
         return await self._timed("get", self._inner.get(key))
 
+    async def delete(self, key: str) -> None:
+        """As the inner store."""
+        await self._timed("delete", self._inner.delete(key))
+
     async def ping(self) -> None:
         """As the inner store."""
         await self._timed("ping", self._inner.ping())

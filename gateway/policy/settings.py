@@ -83,12 +83,19 @@ class RecipientSettings(CheckSettings):
     positive_ttl: float = Field(86400.0, gt=0)
     negative_ttl: float = Field(3600.0, gt=0)
     stale_ttl: float = Field(7 * 86400.0, gt=0, description="a known one is believed so long while nobody answers")
+    unknown_limit: int = Field(
+        10, ge=0, description="unknown recipients of one client network in the window; 0: no limit"
+    )
+    unknown_window: float = Field(600.0, gt=0)
+    ipv4_prefix: int = Field(24, ge=8, le=32)
+    ipv6_prefix: int = Field(64, ge=16, le=128)
 
 
 class SpfSettings(CheckSettings):
     """SPF (RFC 7208)."""
 
     timeout: float = Field(20.0, gt=0, le=60)
+    helo: bool = Field(True, description="check the HELO identity too and show it; it never changes the outcome")
 
 
 class DkimSettings(CheckSettings):

@@ -114,7 +114,16 @@ VOCABULARY: Mapping[str, CheckWords] = {
         (Outcome.PASS, Outcome.NEUTRAL, Outcome.NONE, Outcome.POLICY, Outcome.PERMERROR, Outcome.FAIL),
     ),
     "spf": CheckWords(Phase.MAIL, "dns", FAVOUR),
-    "recipient": CheckWords(Phase.RCPT, "mailstore", (Outcome.PASS, Outcome.NONE, Outcome.NEUTRAL, Outcome.FAIL)),
+    "recipient": CheckWords(
+        Phase.RCPT,
+        "mailstore",
+        # policy: it may exist or not, this client is not told any more; certainly unknown is worse
+        (Outcome.PASS, Outcome.NONE, Outcome.NEUTRAL, Outcome.POLICY, Outcome.FAIL),
+        {
+            "unknown": _number(0.0, "unknown recipients that the client's network has asked for in the window"),
+            "excess": _number(0.0, "how many of them are above recipient.unknown_limit"),
+        },
+    ),
     "greylist": CheckWords(Phase.RCPT, "store", _PLAIN),
     "loop": CheckWords(Phase.CONTENT, "", _PLAIN),
     "dkim": CheckWords(Phase.CONTENT, "dns", _but(Outcome.SOFTFAIL)),

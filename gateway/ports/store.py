@@ -74,6 +74,10 @@ class Store(Protocol):
         """The value, or None when there is none or it has run out."""
         ...
 
+    async def delete(self, key: str) -> None:
+        """Forget a value; one that is not there is no fault."""
+        ...
+
     async def ping(self) -> None:
         """Ask for a sign of life; raises PortFailure without one."""
         ...

@@ -11,6 +11,7 @@ from gateway.adapters.dns_broken import BrokenResolver
 from gateway.adapters.store_broken import BrokenStore
 from gateway.adapters.store_memory import MemoryStore
 from gateway.checks.recipient import recipient
+from gateway.checks.recipient_cache import flush_address, flush_domain
 from gateway.mail.address import Mailbox
 from gateway.mail.finding import Finding, Outcome, Why
 from gateway.mail.transaction import Connection, Transaction
@@ -42,9 +43,10 @@ class Directory:
     async def recipient(self, mailbox: Mailbox) -> RecipientStatus:
         self.asked += 1
         await self.gate.wait()
-        if self.out:
+        if self.out or mailbox.local_part == "slow":
             raise PortFailure("mailstore", Why.TIMEOUT)
-        return RecipientStatus(self.known, "250 2.1.5 ok")
+        known = Known.YES if mailbox.local_part == "real" else self.known
+        return RecipientStatus(known, "250 2.1.5 ok")
 
 
 class House:
@@ -52,9 +54,9 @@ class House:
         self.clock, self.directory = Clock(), Directory(known)
         self.ports = Ports(BrokenResolver(), store or MemoryStore(self.clock), self.directory, self.clock)
 
-    async def ask(self) -> Finding:
-        tx = Transaction("T", Connection("S", ip_address("192.0.2.1")), 0.0, rcpt=Mailbox("user", "example.org"))
-        found = await recipient(tx, self.ports, RecipientSettings())
+    async def ask(self, user: str = "user", client: str = "192.0.2.1", **settings: float) -> Finding:
+        tx = Transaction("T", Connection("S", ip_address(client)), 0.0, rcpt=Mailbox(user, "example.org"))
+        found = await recipient(tx, self.ports, RecipientSettings.model_validate(settings))
         assert found
         return found
 
@@ -125,3 +127,54 @@ async def test_a_burst_asks_once_and_survives_an_asker_that_leaves() -> None:
     assert isinstance(results[0], asyncio.CancelledError)
     assert all(isinstance(result, Finding) and result.outcome is Outcome.PASS for result in results[1:])
     assert house.directory.asked == 1
+
+
+async def test_who_guesses_recipients_is_told_nothing_more_while_real_ones_are_served() -> None:
+    house = House(Known.NO)
+    for number in range(10):
+        found = await house.ask(f"guess{number}", f"192.0.2.{number}")
+        assert (found.outcome, found.evidence["unknown"], found.evidence["excess"]) == (Outcome.FAIL, number + 1, 0)
+    found = await house.ask("guess10")
+    assert (found.outcome, found.reason, found.evidence["excess"]) == (Outcome.POLICY, "too-many-unknown", 1)
+    assert (await house.ask("guess0")).outcome is Outcome.POLICY  # from the cache too
+    assert (await house.ask("real")).outcome is Outcome.PASS
+    assert (await house.ask("guess11", "198.51.100.7")).outcome is Outcome.FAIL  # another network
+    house.clock.time += 2 * 600
+    assert (await house.ask("guess12")).outcome is Outcome.FAIL
+
+
+async def test_being_deferred_does_not_prolong_the_deferral_nor_does_an_outage_count() -> None:
+    house = House(Known.NO)
+    for number in range(50):
+        await house.ask(f"guess{number}")
+    assert (await house.ask("guess")).evidence["unknown"] == 11
+    fresh = House(Known.NO)
+    for _ in range(20):
+        with pytest.raises(PortFailure):
+            await fresh.ask("slow")
+    assert (await fresh.ask("guess")).evidence["unknown"] == 1
+
+
+async def test_the_limit_can_be_set_and_switched_off_and_needs_the_store() -> None:
+    house = House(Known.NO)
+    outcomes = [(await house.ask(f"g{number}", unknown_limit=2)).outcome for number in range(3)]
+    assert outcomes == [Outcome.FAIL, Outcome.FAIL, Outcome.POLICY]
+    off = House(Known.NO)
+    assert {(await off.ask(f"g{number}", unknown_limit=0)).outcome for number in range(30)} == {Outcome.FAIL}
+    out = House(Known.NO, BrokenStore())
+    assert {(await out.ask(f"g{number}")).outcome for number in range(30)} == {Outcome.FAIL}
+
+
+async def test_an_address_and_a_domain_can_be_flushed() -> None:
+    house = House(Known.NO)
+    await house.ask()
+    await house.ask("other")
+    await flush_address(house.ports.store, Mailbox("user", "example.org"))
+    assert ((await house.ask()).evidence["cached"], (await house.ask("other")).evidence["cached"]) == (False, True)
+    house.clock.time += 1
+    await flush_domain(house.ports.store, house.clock, "example.org", RecipientSettings())
+    assert [(await house.ask(user)).evidence["cached"] for user in ("user", "other")] == [False, False]
+    house.clock.time += 1
+    assert (await house.ask()).evidence["cached"] is False  # kept at the second of the flush: asked once more
+    house.clock.time += 1
+    assert (await house.ask()).evidence["cached"] is True

@@ -163,3 +163,22 @@ async def test_values_are_kept_for_their_time(subject: Subject) -> None:
 
 async def test_it_answers_a_ping(subject: Subject) -> None:
     await subject[0].ping()
+
+
+async def test_a_deleted_value_is_gone_and_deleting_it_twice_is_no_fault(subject: Subject) -> None:
+    store, _ = subject
+    await store.put("d", "one", 60)
+    await store.put("e", "other", 60)
+    await store.delete("d")
+    await store.delete("d")
+    assert await store.get("d") is None
+    assert await store.get("e") == "other"
+    await store.put("d", "two", 60)
+    assert await store.get("d") == "two"
+
+
+async def test_a_count_can_be_taken_back(subject: Subject) -> None:
+    store, _ = subject
+    await store.count([Counter("u", 3, 60)])
+    await store.count([Counter("u", -1, 60)])
+    assert await store.count([Counter("u", 0, 60)]) == (2.0,)

@@ -229,7 +229,7 @@ def test_failures_far_apart_do_not_open_it() -> None:
 
 async def test_a_broken_store_always_raises() -> None:
     store = BrokenStore(Why.TIMEOUT)
-    for call in (store.greylist(QUESTION), store.count([]), store.get("a"), store.put("a", "b", 1), store.ping()):
+    for call in (store.greylist(QUESTION), store.count([]), store.get("a"), store.put("a", "b", 1), store.delete("a"), store.ping()):
         with pytest.raises(PortFailure):
             await call
 

@@ -49,3 +49,13 @@ async def test_the_oldest_leaves_when_it_is_full() -> None:
         await near.put(key, key, 100)
         await shared.put(key, "changed", 100)
     assert [await near.get(key) for key in "bca"] == ["b", "c", "changed"]
+
+
+async def test_what_is_deleted_is_not_near_either() -> None:
+    clock = HandClock()
+    shared = MemoryStore(clock)
+    near = NearStore(shared, clock)
+    await near.put("k", "v", 100)
+    await near.delete("k")
+    assert await near.get("k") is None
+    assert await shared.get("k") is None
