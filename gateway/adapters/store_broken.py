@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from gateway.mail.finding import Why
 from gateway.ports.failure import PortFailure
+from gateway.ports.ledger import Entry
 from gateway.ports.store import Counter, GreylistAnswer, GreylistQuestion
 
 
@@ -38,6 +39,18 @@ class BrokenStore:
         raise self._failure()
 
     async def delete(self, key: str) -> None:  # noqa: ARG002
+        """Raises."""
+        raise self._failure()
+
+    async def begin(self, key: str, recipients: Sequence[str], owner: str, lease: float) -> tuple[Entry, ...]:  # noqa: ARG002
+        """Raises."""
+        raise self._failure()
+
+    async def settle(self, key: str, done: Sequence[str], free: Sequence[str], owner: str, ttl: float) -> None:  # noqa: ARG002
+        """Raises."""
+        raise self._failure()
+
+    async def forget(self, key: str, recipients: Sequence[str]) -> None:  # noqa: ARG002
         """Raises."""
         raise self._failure()
 

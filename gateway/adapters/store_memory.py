@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from gateway.adapters.store_greylist import KeyState, in_window, step
 from gateway.ports.clock import Clock
+from gateway.ports.ledger import Entry
 from gateway.ports.store import Counter, GreylistAnswer, GreylistQuestion
 
 _CAPACITY = 200_000
@@ -20,8 +21,8 @@ _V = TypeVar("_V")
 
 
 class MemoryStore:
-    """Implements ``ports.store.Store``. ``capacity``: entries of each kind; the oldest are dropped beyond it, since
-    strangers choose the keys. Never raises."""
+    """Implements ``ports.store.Store`` and ``ports.ledger.Ledger``. ``capacity``: entries of each kind; the oldest are
+    dropped beyond it, since strangers choose the keys. Never raises."""
 
     def __init__(self, clock: Clock, capacity: int = _CAPACITY) -> None:
         self._clock = clock
@@ -30,6 +31,7 @@ class MemoryStore:
         self._passes: dict[str, tuple[int, float]] = {}
         self._counts: dict[tuple[str, float], tuple[int, int, int, float]] = {}
         self._values: dict[str, tuple[str, float]] = {}
+        self._ledger: dict[tuple[str, str], tuple[str, float]] = {}  # owner ('': done), until
         self._calls = 0
 
     async def greylist(self, question: GreylistQuestion) -> GreylistAnswer:
@@ -74,6 +76,33 @@ class MemoryStore:
         """Forget a value."""
         self._values.pop(key, None)
 
+    async def begin(self, key: str, recipients: Sequence[str], owner: str, lease: float) -> tuple[Entry, ...]:
+        """Record *handing over*."""
+        now = self._purged()
+        answers: list[Entry] = []
+        for recipient in recipients:
+            holder, until = self._ledger.get((key, recipient), (owner, 0.0))
+            if until > now and holder != owner:
+                answers.append(Entry.BUSY if holder else Entry.DONE)
+            else:
+                self._ledger[key, recipient] = (owner, now + lease)
+                answers.append(Entry.OURS)
+        return tuple(answers)
+
+    async def settle(self, key: str, done: Sequence[str], free: Sequence[str], owner: str, ttl: float) -> None:
+        """Record *done*, free the rest."""
+        until = self._purged() + ttl
+        for recipient in done:
+            self._ledger[key, recipient] = ("", until)
+        for recipient in free:
+            if self._ledger.get((key, recipient), ("", 0.0))[0] == owner:
+                del self._ledger[key, recipient]
+
+    async def forget(self, key: str, recipients: Sequence[str]) -> None:
+        """The entries go."""
+        for recipient in recipients:
+            self._ledger.pop((key, recipient), None)
+
     async def ping(self) -> None:
         """Always there."""
 
@@ -88,10 +117,12 @@ class MemoryStore:
             self._passes = {key: kept for key, kept in self._passes.items() if kept[1] > now}
             self._counts = {key: kept for key, kept in self._counts.items() if kept[3] > now}
             self._values = {key: kept for key, kept in self._values.items() if kept[1] > now}
+            self._ledger = {key: kept for key, kept in self._ledger.items() if kept[1] > now}
             _drop_oldest(self._keys, self._capacity)
             _drop_oldest(self._passes, self._capacity)
             _drop_oldest(self._counts, self._capacity)
             _drop_oldest(self._values, self._capacity)
+            _drop_oldest(self._ledger, self._capacity)
         return now
 
 

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 from gateway.adapters.store_memory import MemoryStore
 from gateway.adapters.store_sqlite import SqliteStore
 from gateway.ports.clock import Clock
-from gateway.ports.store import Store
+from gateway.ports.ledger import LedgerStore
 
 _REDIS = ("redis", "rediss", "unix", "sentinel", "cluster")
 
@@ -25,7 +25,7 @@ class _SystemTime:
         return time.monotonic()
 
 
-def open_store(url: str, state_dir: Path, clock: Clock | None = None, secret: bytes = b"") -> Store:
+def open_store(url: str, state_dir: Path, clock: Clock | None = None, secret: bytes = b"") -> LedgerStore:
     """The store of that URL; '' is ``state.sqlite`` in ``state_dir``. Nothing is connected to yet.
 
     clock: for memory and sqlite (Redis has its own). secret: key of hashed names in Redis. Raises ValueError with a

@@ -29,6 +29,7 @@ from redis.backoff import NoBackoff
 from gateway.adapters.store_breaker import Breaker
 from gateway.mail.finding import Why
 from gateway.ports.failure import PortFailure
+from gateway.ports.ledger import Entry
 from gateway.ports.store import Counter, GreylistAnswer, GreylistQuestion, Seen
 
 _CONNECT_TIMEOUT = 0.25
@@ -47,8 +48,8 @@ class _Script:
 
 
 class RedisStore:
-    """Implements ``ports.store.Store``. url: ``redis://``, ``rediss://``, ``unix://`` as redis-py reads them,
-    ``sentinel://[user:password@]host1:26379,host2:26379/master-name[/db]`` or ``cluster://host:port``.
+    """Implements ``ports.store.Store`` and ``ports.ledger.Ledger``. url: ``redis://``, ``rediss://``, ``unix://``
+    as redis-py reads them, ``sentinel://[user:password@]host1:26379,host2:26379/master-name[/db]`` or ``cluster://host:port``.
 
     secret: key of the hashes in key names, the same on all nodes. Raises PortFailure('store', timeout | refused |
     protocol | overload); 'overload' is a full pool or the open breaker. ValueError for a URL that cannot be read.
@@ -60,6 +61,8 @@ class RedisStore:
         self._breaker = breaker or Breaker()
         self._greylist_script = _Script("greylist.lua")
         self._count_script = _Script("count.lua")
+        self._begin_script = _Script("ledger_begin.lua")
+        self._settle_script = _Script("ledger_settle.lua")
 
     async def greylist(self, question: GreylistQuestion) -> GreylistAnswer:
         """Ask and record by one script."""
@@ -104,6 +107,24 @@ class RedisStore:
         async with self._mapped():
             await self._client.delete(self._key("", "value", key))
 
+    async def begin(self, key: str, recipients: Sequence[str], owner: str, lease: float) -> tuple[Entry, ...]:
+        """Record *handing over* by one script."""
+        fields = [self._field(recipient) for recipient in recipients]
+        keys = [self._key("", "ledger", key)]
+        answers = await self._run(self._begin_script, keys, [owner, _milliseconds(lease), *fields])
+        return tuple(Entry(_text(answer)) for answer in answers)
+
+    async def settle(self, key: str, done: Sequence[str], free: Sequence[str], owner: str, ttl: float) -> None:
+        """Record *done* and free the rest by one script."""
+        fields = [self._field(recipient) for recipient in (*done, *free)]
+        keys = [self._key("", "ledger", key)]
+        await self._run(self._settle_script, keys, [owner, _milliseconds(ttl), len(done), *fields])
+
+    async def forget(self, key: str, recipients: Sequence[str]) -> None:
+        """The entries go."""
+        async with self._mapped():
+            await self._client.hdel(self._key("", "ledger", key), *[self._field(each) for each in recipients])
+
     async def ping(self) -> None:
         """PING; it goes out even while the breaker is open, and closes it."""
         async with self._mapped(trial=True):
@@ -113,7 +134,7 @@ class RedisStore:
         """Close all connections."""
         await self._client.aclose()
 
-    async def _run(self, script: _Script, keys: list[str], arguments: list[int]) -> Any:
+    async def _run(self, script: _Script, keys: list[str], arguments: Sequence[int | str]) -> Any:
         async with self._mapped():
             try:
                 return await self._client.evalsha(script.digest, len(keys), *keys, *arguments)
@@ -121,9 +142,16 @@ class RedisStore:
                 # after a restart or a failover the server does not know it; EVAL teaches it
                 return await self._client.eval(script.source, len(keys), *keys, *arguments)
 
-    def _key(self, tag: str, kind: str, name: str) -> str:
+    def _hashed(self, kind: str, name: str, octets: int = 16) -> str:
         digest = hmac.new(self._secret, f"{kind}\0{name}".encode("utf-8", "surrogateescape"), hashlib.sha256).digest()
-        text = base64.urlsafe_b64encode(digest[:16]).rstrip(b"=").decode("ascii")
+        return base64.urlsafe_b64encode(digest[:octets]).rstrip(b"=").decode("ascii")
+
+    def _field(self, recipient: str) -> str:
+        # unique among the recipients of one message is enough, and there are many of these
+        return self._hashed("recipient", recipient, 9)
+
+    def _key(self, tag: str, kind: str, name: str) -> str:
+        text = self._hashed(kind, name)
         # keys of one script need one slot of a cluster, hence the tag in braces
         return f"mxgw:{{{tag}}}:{kind}:{text}" if tag else f"mxgw:{{{text}}}:{kind}"
 

@@ -22,6 +22,7 @@ from gateway.adapters.store_greylist import KeyState, in_window, step
 from gateway.mail.finding import Why
 from gateway.ports.clock import Clock
 from gateway.ports.failure import PortFailure
+from gateway.ports.ledger import Entry
 from gateway.ports.store import Counter, GreylistAnswer, GreylistQuestion
 
 _T = TypeVar("_T")
@@ -30,24 +31,27 @@ _OPEN_TRIES = 10
 _OPEN_PAUSE = 0.02
 _PURGE_SECONDS = 30.0
 _PURGE_ROWS = 500
-_TABLES = ("keys", "passes", "counts", "vals")
+_TABLES = ("keys", "passes", "counts", "vals", "ledger")
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS keys (id TEXT PRIMARY KEY, first REAL, passed INTEGER, expires REAL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS passes (id TEXT PRIMARY KEY, number INTEGER, expires REAL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS counts (id TEXT PRIMARY KEY, bucket INTEGER, current INTEGER, previous INTEGER,
                                    expires REAL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS vals (id TEXT PRIMARY KEY, value TEXT, expires REAL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS ledger (id TEXT PRIMARY KEY, owner TEXT, expires REAL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS keys_expires ON keys (expires);
 CREATE INDEX IF NOT EXISTS passes_expires ON passes (expires);
 CREATE INDEX IF NOT EXISTS counts_expires ON counts (expires);
 CREATE INDEX IF NOT EXISTS vals_expires ON vals (expires);
+CREATE INDEX IF NOT EXISTS ledger_expires ON ledger (expires);
 """
 _UNREADABLE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT, sqlite3.SQLITE_SCHEMA)
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 class SqliteStore:
-    """Implements ``ports.store.Store`` over the file ``path`` (made with mode 0600, its directory must exist).
+    """Implements ``ports.store.Store`` and ``ports.ledger.Ledger`` over the file ``path`` (made with mode 0600, its
+    directory must exist).
 
     clock: whose ``now`` decides windows; the system's when None. Raises PortFailure('store', timeout) when other
     workers hold the lock for more than 150 ms, 'protocol' for a file that is no sound database, 'refused' for all else
@@ -88,6 +92,29 @@ class SqliteStore:
     async def delete(self, key: str) -> None:
         """Forget a value."""
         await self._call(lambda connection: connection.execute("DELETE FROM vals WHERE id = ?", (key,)))
+
+    async def begin(self, key: str, recipients: Sequence[str], owner: str, lease: float) -> tuple[Entry, ...]:
+        """Record *handing over* in one transaction."""
+        return await self._call(lambda connection: self._begin(connection, _rows(key, recipients), owner, lease))
+
+    async def settle(self, key: str, done: Sequence[str], free: Sequence[str], owner: str, ttl: float) -> None:
+        """Record *done* and free the rest in one transaction."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            until = self._now() + ttl
+            connection.executemany(
+                "INSERT OR REPLACE INTO ledger VALUES (?, '', ?)", [(row, until) for row in _rows(key, done)]
+            )
+            connection.executemany(
+                "DELETE FROM ledger WHERE id = ? AND owner = ?", [(row, owner) for row in _rows(key, free)]
+            )
+
+        await self._call(work)
+
+    async def forget(self, key: str, recipients: Sequence[str]) -> None:
+        """The entries go."""
+        rows = [(row,) for row in _rows(key, recipients)]
+        await self._call(lambda connection: connection.executemany("DELETE FROM ledger WHERE id = ?", rows))
 
     async def ping(self) -> None:
         """Open the file if need be and read one page."""
@@ -212,6 +239,20 @@ class SqliteStore:
         )
         return in_window(now, counter.window, current, previous)
 
+    def _begin(
+        self, connection: sqlite3.Connection, rows: Sequence[str], owner: str, lease: float
+    ) -> tuple[Entry, ...]:
+        now = self._now()
+        answers: list[Entry] = []
+        for row in rows:
+            kept = connection.execute("SELECT owner FROM ledger WHERE id = ? AND expires > ?", (row, now)).fetchone()
+            if kept and kept[0] != owner:
+                answers.append(Entry.BUSY if kept[0] else Entry.DONE)
+            else:
+                connection.execute("INSERT OR REPLACE INTO ledger VALUES (?, ?, ?)", (row, owner, now + lease))
+                answers.append(Entry.OURS)
+        return tuple(answers)
+
     def _purge(self, connection: sqlite3.Connection) -> None:
         now = self._now()
         if 0 <= now - self._purged < _PURGE_SECONDS:
@@ -223,3 +264,7 @@ class SqliteStore:
                 f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE expires <= ? LIMIT ?)",  # noqa: S608
                 (now, _PURGE_ROWS),
             )
+
+
+def _rows(key: str, recipients: Sequence[str]) -> list[str]:
+    return [f"{key}|{recipient}" for recipient in recipients]

@@ -10,15 +10,17 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from gateway.ports.failure import PortFailure
-from gateway.ports.store import Counter, GreylistAnswer, GreylistQuestion, Store
+from gateway.ports.ledger import Entry, LedgerStore
+from gateway.ports.store import Counter, GreylistAnswer, GreylistQuestion
 
 T = TypeVar("T")
 
 
 class TimedStore:
-    """``ports.store.Store``. on_op gets the call's name, ``ok`` or why it failed, and seconds."""
+    """``ports.store.Store`` and ``ports.ledger.Ledger``. on_op gets the call's name, ``ok`` or why it
+    failed, and seconds."""
 
-    def __init__(self, inner: Store, on_op: Callable[[str, str, float], None]) -> None:
+    def __init__(self, inner: LedgerStore, on_op: Callable[[str, str, float], None]) -> None:
         self._inner = inner
         self._on_op = on_op
 
@@ -41,6 +43,18 @@ class TimedStore:
     async def delete(self, key: str) -> None:
         """As the inner store."""
         await self._timed("delete", self._inner.delete(key))
+
+    async def begin(self, key: str, recipients: Sequence[str], owner: str, lease: float) -> tuple[Entry, ...]:
+        """As the inner store."""
+        return await self._timed("ledger_begin", self._inner.begin(key, recipients, owner, lease))
+
+    async def settle(self, key: str, done: Sequence[str], free: Sequence[str], owner: str, ttl: float) -> None:
+        """As the inner store."""
+        await self._timed("ledger_settle", self._inner.settle(key, done, free, owner, ttl))
+
+    async def forget(self, key: str, recipients: Sequence[str]) -> None:
+        """As the inner store."""
+        await self._timed("ledger_forget", self._inner.forget(key, recipients))
 
     async def ping(self) -> None:
         """As the inner store."""
