@@ -14,6 +14,8 @@ profile are asked to come again (452 4.5.3).
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import logging
 import time
 from collections.abc import Callable
@@ -25,8 +27,9 @@ from gateway.delivery.routes import Route
 from gateway.delivery.stamp import Identity, stamp
 from gateway.evidence.record import Notes, RecipientOutcome, transaction_record
 from gateway.mail.address import Mailbox, ReversePath
-from gateway.mail.limits import WireLimits
+from gateway.mail.limits import OFF_LOOP_OCTETS, WireLimits
 from gateway.mail.message import Message, OutgoingMessage
+from gateway.mail.mime_shape import too_complex
 from gateway.mail.phase import Phase
 from gateway.mail.reply import REPLIES, Reply, reply_for
 from gateway.mail.transaction import Connection, Envelope, Hello, Tls, Transaction
@@ -138,6 +141,13 @@ class Reception:
         identity = self._services.identity
         return Reply(220, "", f"{identity.hostname} ESMTP mxgw")
 
+    def refuse_connection(self, reason: str, why: str) -> Reply:
+        """The connection is not served (no valid PROXY header ...): the reply; the record says why."""
+        reply = reply_for(reason, self.id)
+        self._open.notes.why = why
+        self._write_record(self._connected, Verdict(Action.DEFER, reason), reply)
+        return reply
+
     def tls_started(self, tls: Tls) -> None:
         """STARTTLS succeeded: hello and transaction are dropped (RFC 3207 section 4.2), findings of the connection
         stay."""
@@ -220,6 +230,8 @@ class Reception:
         assert tx is not None
         started = time.monotonic()
         self._open.notes.seconds["read"] = read_seconds
+        if await self._too_complex(message):
+            return self.refuse_content("mime-too-complex")
         judged = await self._judge(Phase.CONTENT, replace(tx, message=message), self.profile)
         if judged.verdict.effective >= Action.DEFER:
             reply = self._refusal(judged, "DATA")
@@ -269,6 +281,11 @@ class Reception:
         self.reset()
 
     # ---- the inside
+
+    async def _too_complex(self, message: Message) -> bool:
+        limits = self._services.limits
+        look = functools.partial(too_complex, message, depth=limits.mime_depth, parts=limits.mime_parts)
+        return await asyncio.to_thread(look) if message.size > OFF_LOOP_OCTETS else look()
 
     def _fresh(self) -> _Open:
         return _Open(self._services.policy(), Notes(self._services.pipeline.ports.clock.now()))

@@ -1,21 +1,22 @@
-"""Settings of a node (``gateway.yaml``): what they are (``model``) and how they are read (``load``).
+"""Settings of a node (``gateway.yaml``): what they are (``model``, ``limits_section``) and how they
+are read (``load``).
 
 Known gaps: see the two modules.
 """
 
+from gateway.config.limits_section import LimitsSettings
 from gateway.config.load import load_settings
 from gateway.config.model import (
     AdminSettings,
     DnsSettings,
-    LimitsSettings,
     ListenerSettings,
     LogSettings,
     ProxyProtocolSettings,
     RouteSettings,
     Settings,
-    TlsSettings,
     split_address,
 )
+from gateway.config.tls_section import TlsSettings
 
 __all__ = [
     "AdminSettings",

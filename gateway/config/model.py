@@ -3,7 +3,7 @@
 Frozen pydantic models, unknown keys are errors. A relative path is relative to the folder of the settings file, which
 the validation context names (``{"folder": Path}``); without a context it stays as it is.
 
-Known gaps: one certificate a node; a second one of another key type cannot be named.
+Known gaps: all listeners share one set of certificates.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import os
 import re
 import socket
 from collections.abc import Mapping
-from dataclasses import fields
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -31,10 +30,14 @@ from pydantic import (
     model_validator,
 )
 
+from gateway.config.limits_section import LimitsSettings
+from gateway.config.mailstore_entry import MailstoreForm, as_urls, beside
+from gateway.config.relative import RelativePath
+from gateway.config.relative import beside_settings as _path
+from gateway.config.tls_section import TlsSettings
+from gateway.delivery.recipients_list import parse_entry
 from gateway.delivery.url import MailstoreUrl
-from gateway.mail import limits
 from gateway.mail.address import AddressError, parse_domain
-from gateway.mail.limits import WireLimits
 
 STORE_SCHEMES = ("memory", "sqlite", "redis", "rediss", "sentinel", "cluster")
 _T = TypeVar("_T")
@@ -79,12 +82,6 @@ def _name(text: str) -> str:
 
 def _route_domain(text: str) -> str:
     return "*." + _name(text[2:]) if text.startswith("*.") else _name(text)
-
-
-def _path(value: Path, info: ValidationInfo) -> Path:
-    folder = (info.context or {}).get("folder")
-    # the path is shown in logs and answers: without the ".." of a file that lies elsewhere
-    return Path(os.path.normpath(folder / value)) if isinstance(folder, Path) else value
 
 
 def _store(text: str, info: ValidationInfo) -> str:
@@ -134,19 +131,6 @@ def _some(items: tuple[_T, ...]) -> tuple[_T, ...]:
     return items
 
 
-def _beside_file(url: str, info: ValidationInfo) -> str:
-    # like every other path, a Maildir may be named relative to the folder of the settings file
-    scheme, _, path = url.partition(":")
-    if scheme != "maildir" or not path.startswith("."):
-        return url
-    path, question, options = path.partition("?")
-    return f"maildir:{os.path.normpath(_path(Path(path), info))}{question}{options}"
-
-
-def _as_list(value: object) -> object:
-    return [value] if isinstance(value, str) else value
-
-
 def _workers(value: object) -> object:
     # one sentence instead of one for each member of the union
     number = int(value) if isinstance(value, str) and value.isdecimal() else value
@@ -159,7 +143,6 @@ Address = Annotated[str, AfterValidator(_address)]
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
 SOME = AfterValidator(_some)
 Domain = Annotated[str, AfterValidator(_name)]
-RelativePath = Annotated[Path, AfterValidator(_path)]
 
 
 @functools.cache
@@ -181,6 +164,11 @@ class ProxyProtocolSettings(_Section):
     trusted: Annotated[tuple[Network, ...], SOME] = Field(
         description="networks of the balancers; only from them a header or a probe is taken"
     )
+    header: Literal["required", "optional", "never"] = Field(
+        "required",
+        description="required: without a header only probes are answered; optional: without one the client's address is "
+        "not known, and no check judges it; never: that is so for all",
+    )
     direct: bool = Field(False, description="serve peers outside `trusted` as direct clients; else they are refused")
 
 
@@ -190,6 +178,7 @@ class ListenerSettings(_Section):
     address: Address = Field(description="IP address and port; port 0 takes a free one")
     name: str = Field("", description="how records and metrics call it; absent: the address")
     proxy_protocol: ProxyProtocolSettings | None = Field(None, description="absent: clients connect directly")
+    xclient: tuple[Network, ...] = Field((), description="hosts that may tell us the client's address by XCLIENT")
 
     @property
     def host(self) -> str:
@@ -202,11 +191,40 @@ class ListenerSettings(_Section):
         return split_address(self.address)[1]
 
 
-class TlsSettings(_Section):
-    """The certificate for STARTTLS; both files are PEM and are read again on reload."""
+def _recipients(value: object) -> object:
+    if isinstance(value, str):
+        if value not in ("callout", "accept"):
+            raise ValueError("must be callout, accept, {list: [...]} or {file: path}")
+        return {"ask": value}
+    return value
 
-    certificate: RelativePath = Field(description="the chain, leaf first")
-    key: RelativePath = Field(description="its private key, without a passphrase")
+
+def _entry(text: str) -> str:
+    parse_entry(text)
+    return text
+
+
+class RecipientsSettings(_Section):
+    """Who knows the recipients of a route."""
+
+    ask: Literal["callout", "accept"] = Field(
+        "callout", description="callout: the mailstore is asked; accept: nobody is, and it speaks at the hand-over"
+    )
+    list: Annotated[tuple[Annotated[str, AfterValidator(_entry)], ...], SOME] | None = Field(
+        None, description="in place of asking: addresses, or `@example.org` for all of a domain"
+    )
+    file: RelativePath | None = Field(
+        None, description="in place of asking: a file with one address or @domain a line, read again when it changes"
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> RecipientsSettings:
+        if self.list is not None and self.file is not None:
+            raise ValueError("list and file stand together; keep one")
+        return self
+
+
+_RECIPIENTS_FORM = Literal["callout", "accept"] | RecipientsSettings
 
 
 class RouteSettings(_Section):
@@ -215,17 +233,22 @@ class RouteSettings(_Section):
     domains: Annotated[tuple[Annotated[str, AfterValidator(_route_domain)], ...], SOME] = Field(
         description="recipient domains; `*.example.org` is every name below example.org"
     )
-    mailstore: Annotated[tuple[str, ...], SOME, BeforeValidator(_as_list, json_schema_input_type=str | list[str])] = (
-        Field(
-            description="smtp://host:port, lmtp://host:port, lmtp+unix:/path or maildir:/path; a list: best first",
-        )
+    mailstore: Annotated[tuple[str, ...], SOME, BeforeValidator(as_urls, json_schema_input_type=MailstoreForm)] = Field(
+        description="smtp://host:port, lmtp://host:port, lmtp+unix:/path or maildir:/path; a list: best first; a "
+        "mapping {url, weight, ...} has the URL's options as keys",
     )
     name: str = Field("", description="how records and metrics call it; absent: the first domain")
+    recipients: Annotated[
+        RecipientsSettings, BeforeValidator(_recipients, json_schema_input_type=_RECIPIENTS_FORM)
+    ] = Field(
+        RecipientsSettings(), description="how recipients are verified: callout, accept, {list: [...]} or {file: path}"
+    )
 
     @field_validator("mailstore")
     @classmethod
     def _reachable(cls, urls: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        urls = tuple(_beside_file(url, info) for url in urls)
+        folder = (info.context or {}).get("folder")
+        urls = tuple(beside(url, folder if isinstance(folder, Path) else None) for url in urls)
         for url in urls:
             MailstoreUrl.parse(url)
         return urls
@@ -268,38 +291,6 @@ class LogSettings(_Section):
     level: Literal["debug", "info", "warning", "error"] = Field("info", description="the least severe line to write")
 
 
-class LimitsSettings(_Section):
-    """Limits of the wire; octets, counts and seconds."""
-
-    message_octets: int = Field(
-        limits.MESSAGE_OCTETS, ge=65536, le=1024**3, description="largest message, octets (SIZE)"
-    )
-    recipients: int = Field(
-        limits.RECIPIENTS, ge=100, description="recipients a transaction (RFC 5321 section 4.5.3.1.8)"
-    )
-    errors_soft: int = Field(limits.ERRORS_SOFT, ge=1, description="errors a session before replies slow down")
-    errors_hard: int = Field(limits.ERRORS_HARD, ge=1, description="errors a session before it is closed (421)")
-    transactions: int = Field(limits.TRANSACTIONS_PER_SESSION, ge=1, description="messages a session")
-    sessions: int = Field(limits.SESSIONS_PER_WORKER, ge=1, description="sessions a worker")
-    sessions_per_client: int = Field(
-        limits.SESSIONS_PER_CLIENT, ge=1, description="sessions of one client address a worker"
-    )
-    command_timeout: float = Field(limits.COMMAND_TIMEOUT, gt=0, description="seconds of silence between commands")
-    data_idle_timeout: float = Field(limits.DATA_IDLE_TIMEOUT, gt=0, description="seconds of silence inside content")
-    session_timeout: float = Field(limits.SESSION_TIMEOUT, gt=0, description="seconds a session may last in all")
-    proxy_header_timeout: float = Field(
-        limits.PROXY_HEADER_TIMEOUT, gt=0, description="seconds for a balancer's PROXY header"
-    )
-    answer_budget: float = Field(limits.ANSWER_BUDGET, gt=1, description="seconds from the final dot to our reply")
-    drain_timeout: float = Field(
-        limits.DRAIN_TIMEOUT, ge=0, description="seconds for open sessions when the node stops"
-    )
-
-    def wire(self) -> WireLimits:
-        """The same numbers as the session knows them."""
-        return WireLimits(**{item.name: getattr(self, item.name) for item in fields(WireLimits)})
-
-
 class Settings(_Section):
     """All settings of a node, complete: what the file leaves out is filled in."""
 
@@ -314,7 +305,7 @@ class Settings(_Section):
         (ListenerSettings(address="0.0.0.0:2525"),), description="where SMTP clients connect"
     )
     tls: TlsSettings | None = Field(
-        None, description="certificate for STARTTLS; absent: a self-signed one is made in `state_dir`, with a warning"
+        None, description="certificates for STARTTLS; absent: a self-signed one is made in `state_dir`, with a warning"
     )
     routes: Annotated[tuple[RouteSettings, ...], SOME] = Field(
         description="which domains are ours and where their mail goes"

@@ -1,5 +1,7 @@
 """Every number of the wire, with its source. Settings may lower or raise some of them; these are the defaults.
 
+:data:`WIRE_TABLE` says for each limit that a client can meet what it hears there; docs/limits.md is written from it.
+
 Known gaps: limits of the checks (look-ups, list counts) stand with the checks' settings in the policy.
 """
 
@@ -30,6 +32,14 @@ OFF_LOOP_OCTETS: Final = 256 * 1024
 """Work over more octets than this leaves the event loop for a thread."""
 RECEIVED_FIELDS: Final = 50
 """Loop limit; RFC 5321 section 6.3 asks for at least 100 or other means; Postfix and Exchange use 50 and less."""
+MIME_DEPTH: Final = 100
+"""Parts inside parts; what Postfix allows (mime_nesting_limit)."""
+MIME_PARTS: Final = 10_000
+MIME_DELIMITERS: Final = 500_000
+"""Lines of a multipart message that begin as a delimiter does: each costs a look."""
+DATA_RATE: Final = 500
+"""Octets a second, seen over the window below. The slowest modem was faster; a slow-loris is not."""
+DATA_RATE_WINDOW: Final = 30.0
 
 # a session
 RECIPIENTS: Final = 100
@@ -37,7 +47,17 @@ ERRORS_SOFT: Final = 10
 ERRORS_HARD: Final = 20
 TRANSACTIONS_PER_SESSION: Final = 100
 SESSIONS_PER_WORKER: Final = 1000
+SESSIONS_PER_NODE: Final = 0
+"""0: as many as all workers take together."""
 SESSIONS_PER_CLIENT: Final = 50
+SESSIONS_PER_NETWORK: Final = 200
+NETWORK_BITS: Final = {4: 24, 6: 64}
+"""What one customer of a provider commonly has; by IP version."""
+JUNK_COMMANDS: Final = 5
+MEMORY_PERCENT: Final = 95
+"""Used memory of the control group (or the machine) above which no new session begins."""
+MEMORY_OCTETS: Final = 0
+"""The same for the resident memory of one worker; 0: no such limit."""
 
 # seconds
 GREETING_DELAY: Final = 0.0
@@ -67,9 +87,75 @@ class WireLimits:
     transactions: int = TRANSACTIONS_PER_SESSION
     sessions: int = SESSIONS_PER_WORKER
     sessions_per_client: int = SESSIONS_PER_CLIENT
+    sessions_per_network: int = SESSIONS_PER_NETWORK
+    sessions_per_node: int = SESSIONS_PER_NODE
+    junk_commands: int = JUNK_COMMANDS
+    header_octets: int = HEADER_OCTETS
+    header_fields: int = HEADER_FIELDS
+    mime_depth: int = MIME_DEPTH
+    mime_parts: int = MIME_PARTS
+    data_rate: int = DATA_RATE
+    data_rate_window: float = DATA_RATE_WINDOW
+    memory_percent: int = MEMORY_PERCENT
+    memory_octets: int = MEMORY_OCTETS
     command_timeout: float = COMMAND_TIMEOUT
     data_idle_timeout: float = DATA_IDLE_TIMEOUT
     session_timeout: float = SESSION_TIMEOUT
     proxy_header_timeout: float = PROXY_HEADER_TIMEOUT
     answer_budget: float = ANSWER_BUDGET
     drain_timeout: float = DRAIN_TIMEOUT
+
+
+@dataclass(frozen=True, slots=True)
+class WireLimit:
+    """One row of the page: what is limited, its default with the unit, the setting under ``limits`` ('' for a fixed
+    one), what a client hears there (a reason of the reply table, or the protocol's answer in words) and why so much."""
+
+    what: str
+    value: float
+    unit: str
+    setting: str
+    heard: str
+    source: str
+
+
+_ROWS: Final = """
+command line with CRLF | COMMAND_OCTETS | octets | - | 500 5.5.2 | RFC 5321 4.5.3.1.4 asks for 512
+text line with CRLF | TEXT_LINE_OCTETS | octets | - | line-too-long | RFC 5321 4.5.3.1.6 asks for 1,000
+local part | LOCAL_PART_OCTETS | octets | - | 501 5.1.7 or 5.1.3 | RFC 5321 4.5.3.1.1
+domain | DOMAIN_OCTETS | octets | - | 501 5.1.7 or 5.1.3 | RFC 5321 4.5.3.1.2
+recipients a transaction | RECIPIENTS | - | recipients | too-many-recipients | RFC 5321 4.5.3.1.8 asks for 100
+errors before replies slow down | ERRORS_SOFT | - | errors_soft | the reply, a second later | as in Postfix
+errors a session | ERRORS_HARD | - | errors_hard | too-many-errors | Postfix smtpd_hard_error_limit
+unknown commands a session | JUNK_COMMANDS | - | junk_commands | 421 4.7.0 to the last | our own
+transactions a session | TRANSACTIONS_PER_SESSION | - | transactions | too-many-transactions | our own
+message | MESSAGE_OCTETS | octets | message_octets | too-big | RFC 1870; others take 25 to 150 MiB
+header | HEADER_OCTETS | octets | header_octets | header-too-big | Postfix header_size_limit is 100 KiB a field
+header lines that begin a field | HEADER_FIELDS | - | header_fields | header-too-big | our own
+MIME depth | MIME_DEPTH | - | mime_depth | mime-too-complex | Postfix mime_nesting_limit
+MIME parts | MIME_PARTS | - | mime_parts | mime-too-complex | our own
+lines like a MIME delimiter | MIME_DELIMITERS | - | - | mime-too-complex | our own
+Received fields | RECEIVED_FIELDS | - | - | loop | RFC 5321 6.3
+silence between commands | COMMAND_TIMEOUT | s | command_timeout | timeout | RFC 5321 4.5.3.2.7
+silence inside content | DATA_IDLE_TIMEOUT | s | data_idle_timeout | timeout | RFC 5321 4.5.3.2.5
+a session in all | SESSION_TIMEOUT | s | session_timeout | timeout | our own
+least rate of content | DATA_RATE | octets a second | data_rate | timeout | Postfix smtpd_min_data_rate
+window of that rate | DATA_RATE_WINDOW | s | data_rate_window | timeout | our own
+a PROXY header | PROXY_HEADER_TIMEOUT | s | proxy_header_timeout | proxy-protocol | proxy-protocol.txt 2: 3 s and more
+a TLS handshake | TLS_HANDSHAKE_TIMEOUT | s | - | the connection is closed | our own
+sessions of a client a worker | SESSIONS_PER_CLIENT | - | sessions_per_client | too-many-sessions-client | as in Postfix
+sessions of a /24 or /64 a worker | SESSIONS_PER_NETWORK | - | sessions_per_network | too-many-sessions-client | our own
+sessions a worker | SESSIONS_PER_WORKER | - | sessions | too-many-sessions | our own
+sessions a node (0: what its workers take) | SESSIONS_PER_NODE | - | sessions_per_node | too-many-sessions | our own
+used memory of the control group or the machine | MEMORY_PERCENT | % | memory_percent | memory-short | our own
+resident memory of a worker (0: any) | MEMORY_OCTETS | octets | memory_octets | memory-short | our own
+"""
+
+
+def _wire_limit(row: str) -> WireLimit:
+    what, constant, unit, setting, heard, source = ("" if cell == "-" else cell for cell in row.split(" | "))
+    return WireLimit(what, globals()[constant], unit, setting, heard, source)
+
+
+WIRE_TABLE: Final = tuple(_wire_limit(row) for row in _ROWS.strip().splitlines())
+"""In the order of docs/limits.md."""

@@ -75,7 +75,7 @@ REPLIES: dict[str, _Row] = {
     "recipient-unknown": _Row(550, "5.1.1", "No such recipient"),
     "relay-denied": _Row(550, "5.7.1", "This domain is not served here"),
     "loop": _Row(554, "5.4.6", "Mail loop: too many Received fields"),
-    "tls-required": _Row(550, "5.7.10", "TLS is required"),
+    "tls-required": _Row(530, "5.7.0", "Must issue a STARTTLS command first"),
     "content-policy": _Row(554, "5.7.1", "Content refused by local policy"),
     # policy: temporary
     "greylisted": _Row(451, "4.7.1", "Greylisted, please try again later"),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gateway.adapters.clock_system import SystemClock
@@ -18,8 +18,9 @@ from gateway.adapters.dns_zone import ZoneResolver
 from gateway.adapters.store_memory import MemoryStore
 from gateway.adapters.store_near import NearStore
 from gateway.adapters.store_open import open_store
-from gateway.config import Settings, split_address
+from gateway.config import RouteSettings, Settings, split_address
 from gateway.delivery.open import open_mailstore
+from gateway.delivery.recipients_list import AcceptedRecipients, FileRecipients, ListedRecipients, RecipientList
 from gateway.delivery.routes import Route, Router
 from gateway.delivery.stamp import Identity
 from gateway.delivery.url import MailstoreUrl
@@ -30,6 +31,7 @@ from gateway.policy.model import Policy
 from gateway.ports import Ports
 from gateway.ports.clock import Clock
 from gateway.ports.dns import Resolver
+from gateway.ports.mailstore import Mailstore, RecipientDirectory
 from gateway.ports.observer import Observer
 from gateway.ports.store import Store
 from gateway.reception import Services
@@ -47,18 +49,28 @@ class Worker:
 
 
 def router_for(settings: Settings, observer: Observer | None = None) -> Router:
-    """The routes of the settings with their mailstores (which connect lazily). Raises ValueError."""
-    return Router(
-        [
-            Route(
-                route.domains,
-                tuple(open_mailstore(MailstoreUrl.parse(url), settings.hostname, observer) for url in route.mailstore),
-                route.label,
-            )
-            for route in settings.routes
-        ],
-        observer,
-    )
+    """The routes of the settings with their mailstores (which connect lazily; a URL that stands at several routes is
+    one mailstore). Raises ValueError."""
+    opened: dict[MailstoreUrl, Mailstore] = {}
+    routes = []
+    for route in settings.routes:
+        urls = [MailstoreUrl.parse(url) for url in route.mailstore]
+        for url in (replace(url, weight=0.0) for url in urls):
+            if url not in opened:
+                opened[url] = open_mailstore(url, settings.hostname, observer, share=settings.worker_count)
+        mailstores = tuple(opened[replace(url, weight=0.0)] for url in urls)
+        weights = tuple(url.weight for url in urls)
+        routes.append(Route(route.domains, mailstores, route.label, weights, _recipients_of(route)))
+    return Router(routes, observer)
+
+
+def _recipients_of(route: RouteSettings) -> RecipientDirectory | None:
+    """None: the mailstores are asked. Raises FaultsError for a file that cannot be used."""
+    if route.recipients.list is not None:
+        return ListedRecipients(RecipientList.of(route.recipients.list))
+    if route.recipients.file is not None:
+        return FileRecipients(route.recipients.file, SystemClock())
+    return AcceptedRecipients() if route.recipients.ask == "accept" else None
 
 
 def resolver_for(settings: Settings, clock: Clock, observer: MetricsObserver | None = None) -> CachingResolver:
@@ -95,11 +107,11 @@ def worker_for(
     router = router_for(settings, observer)
     services = Services(
         identity=identity_of(settings),
-        pipeline=Pipeline(Ports(dns, store, router, clock)),
+        pipeline=Pipeline(Ports(dns, store, router, clock, router.listed)),
         policy=policy,
         relay=router,
         observer=observer,
-        limits=settings.limits.wire(),
+        limits=settings.limits.wire(settings.worker_count),
         postmaster_domain=postmaster_domain(settings),
     )
     return Worker(SmtpServer(services, tls=tls, spool_dir=settings.spool_dir), router, dns, store)
@@ -108,7 +120,7 @@ def worker_for(
 def live_ports(settings: Settings, router: Router) -> Ports:
     """Real DNS, an empty store in memory: for ``mxgw explain`` on a node."""
     clock = SystemClock()
-    return Ports(resolver_for(settings, clock), MemoryStore(clock), router, clock)
+    return Ports(resolver_for(settings, clock), MemoryStore(clock), router, clock, router.listed)
 
 
 def offline_ports(router: Router, zone: Path | None = None) -> Ports:
@@ -116,4 +128,4 @@ def offline_ports(router: Router, zone: Path | None = None) -> Ports:
     OSError."""
     clock = SystemClock()
     dns: Resolver = ZoneResolver.from_text(zone.read_text(encoding="utf-8")) if zone else BrokenResolver()
-    return Ports(dns, MemoryStore(clock), router, clock)
+    return Ports(dns, MemoryStore(clock), router, clock, router.listed)

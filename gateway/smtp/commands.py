@@ -21,7 +21,6 @@ NOT_SMTP: Final = frozenset(
 )
 """Words of other protocols: a browser or a scanner was led here, and behind them comes text of a third party."""
 NOT_OFFERED: Final = frozenset({"AUTH", "ETRN", "BDAT", "TURN", "ATRN", "SEND", "SOML", "SAML", "XCLIENT", "XFORWARD"})
-JUNK_COMMANDS: Final = 5
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _SIZE = re.compile(r"[0-9]{1,20}")
@@ -79,7 +78,7 @@ class Commands:
 
     def _count_junk(self, code: int, text: str) -> Reply:
         self._junk += 1
-        if self._junk >= JUNK_COMMANDS:
+        if self._junk >= self._limits.junk_commands:
             return self.protocol(421, "4.7.0", "Too many unknown commands", close=True)
         return self.protocol(code, "5.5.1" if code == 502 else "5.5.2", text)
 

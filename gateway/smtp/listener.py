@@ -13,14 +13,16 @@ import ssl
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, Final
 
+from gateway.mail.limits import NETWORK_BITS
 from gateway.mail.reply import Reply, reply_for
 from gateway.mail.transaction import Address, Connection
 from gateway.reception import Services
+from gateway.smtp.headroom import Headroom
+from gateway.smtp.identify import HeaderUse, Listener
 from gateway.smtp.session import Session, session_template
 from gateway.smtp.tls import limit_tls_memory
 
@@ -28,14 +30,6 @@ log = logging.getLogger("mxgw.smtp")
 
 BACKLOG: Final = 1024
 _ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-
-
-@dataclass(frozen=True, slots=True)
-class Listener:
-    """One listening socket. proxy_trusted: networks of balancers; not empty: a PROXY header is expected."""
-
-    name: str
-    proxy_trusted: tuple[IPv4Network | IPv6Network, ...] = ()
 
 
 def new_session_id() -> str:
@@ -75,7 +69,8 @@ class SmtpServer:
         self.draining = False
         self._servers: list[asyncio.Server] = []
         self._sessions: set[Session] = set()
-        self._clients: Counter[Address] = Counter()
+        self._clients: Counter[Address | IPv4Network | IPv6Network] = Counter()
+        self._headroom = Headroom(services.limits.memory_percent, services.limits.memory_octets, clock=time.monotonic)
         self._client_of: dict[Session, Address] = {}
         self._handovers: set[asyncio.Task[Any]] = set()
         self._changed = asyncio.Event()
@@ -93,11 +88,18 @@ class SmtpServer:
         return tuple(s.getsockname()[:2] for server in self._servers for s in server.sockets)
 
     async def start(
-        self, sock: socket.socket, name: str, proxy_trusted: Sequence[IPv4Network | IPv6Network] = ()
+        self,
+        sock: socket.socket,
+        name: str,
+        proxy_trusted: Sequence[IPv4Network | IPv6Network] = (),
+        *,
+        direct: bool = False,
+        header: HeaderUse = HeaderUse.REQUIRED,
+        xclient: Sequence[IPv4Network | IPv6Network] = (),
     ) -> None:
-        """Serve on this listening socket, which belongs to the server from now on."""
+        """Serve on this listening socket, which belongs to the server from now on. The rest: see ``Listener``."""
         template = self._template = self._template or session_template(self.services.identity.hostname)
-        listener = Listener(name, tuple(proxy_trusted))
+        listener = Listener(name, tuple(proxy_trusted), direct, header, tuple(xclient))
         loop = asyncio.get_running_loop()
         server = await loop.create_server(lambda: Session(self, listener, template), sock=sock, backlog=BACKLOG)
         self._servers.append(server)
@@ -142,9 +144,10 @@ class SmtpServer:
         self._sessions.discard(session)
         client = self._client_of.pop(session, None)
         if client is not None:
-            self._clients[client] -= 1
-            if not self._clients[client]:
-                del self._clients[client]
+            for counted in (client, _network_of(client)):
+                self._clients[counted] -= 1
+                if not self._clients[counted]:
+                    del self._clients[counted]
         self._changed.set()
 
     def keep(self, work: asyncio.Task[Any]) -> None:
@@ -163,10 +166,22 @@ class SmtpServer:
             return "refused_drain", reply_for("shutting-down", session_id)
         if len(self._sessions) > limits.sessions:
             return "refused_limit", reply_for("too-many-sessions", session_id)
+        if self._headroom.short():
+            log.warning("session %s is refused: short of memory", session_id)
+            return "refused_limit", reply_for("memory-short", session_id)
         if not connection.client_known:
             return None
-        if self._clients[connection.client_ip] >= limits.sessions_per_client:
+        network = _network_of(connection.client_ip)
+        if (
+            self._clients[connection.client_ip] >= limits.sessions_per_client
+            or self._clients[network] >= limits.sessions_per_network
+        ):
             return "refused_limit", reply_for("too-many-sessions-client", session_id)
         self._clients[connection.client_ip] += 1
+        self._clients[network] += 1
         self._client_of[session] = connection.client_ip
         return None
+
+
+def _network_of(client: Address) -> IPv4Network | IPv6Network:
+    return ip_network((client, NETWORK_BITS[client.version]), strict=False)

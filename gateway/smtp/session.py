@@ -25,12 +25,14 @@ from gateway.mail.transaction import Connection
 from gateway.reception import Reception
 from gateway.smtp.commands import Commands
 from gateway.smtp.content import ContentReader, Unreadable
-from gateway.smtp.identify import Endpoints, Refusal, identify
+from gateway.smtp.identify import Endpoints, Listener, Probe, Refusal, identify
+from gateway.smtp.pace import Pace
+from gateway.smtp.probe import answer_probe
 from gateway.smtp.starttls import HandshakeFailed, handshake
 from gateway.smtp.wire import Broken, ClientLost, IdleTimeout, Wire
 
 if TYPE_CHECKING:
-    from gateway.smtp.listener import Listener, SmtpServer
+    from gateway.smtp.listener import SmtpServer
 
 log = logging.getLogger("mxgw.smtp")
 
@@ -160,10 +162,15 @@ class Session(SMTP):
             self._limits.proxy_header_timeout,
         )
         observer = self._server.services.observer
+        if isinstance(known, Probe):
+            observer.connection(known.connection.client_ip.version, "probe")
+            hostname, draining = self._server.services.identity.hostname, lambda: self._server.draining
+            ended = await answer_probe(self._wire, self._send, known, hostname, draining)
+            if ended is not None:
+                return await self._bye(None, ended)
+            known = Refusal(known.connection, "PROXY listener: mail from a trusted peer that sent no header")
         if isinstance(known, Refusal):
-            log.warning("%s: %s", known.peer, known.why)
-            observer.connection(known.family, "proxy_error")
-            return await self._bye(known.reply, "refused")
+            return await self._refuse(known)
         refused = self._server.admit(self, known)
         if refused is not None:
             result, reply = refused
@@ -171,6 +178,13 @@ class Session(SMTP):
             return await self._bye(reply, "drained" if result == "refused_drain" else "refused")
         observer.connection(known.client_ip.version, "accepted")
         return await self._greet(known)
+
+    async def _refuse(self, refusal: Refusal) -> str:
+        client = refusal.connection.client_ip
+        log.warning("%s: %s", client, refusal.why)
+        self._server.services.observer.connection(client.version, "proxy_error")
+        reception = Reception(self._server.services, refusal.connection)
+        return await self._bye(reception.refuse_connection("proxy-protocol", refusal.why), "refused")
 
     async def _greet(self, connection: Connection) -> str:
         services = self._server.services
@@ -257,8 +271,12 @@ class Session(SMTP):
 
     # ---- content
 
-    def _content_deadline(self) -> float:
-        return min(self.loop.time() + self._limits.data_idle_timeout, self._started + self._limits.session_timeout)
+    def _content_deadline(self) -> Callable[[], float]:
+        """From now on content comes: tells until when the next octets must be there."""
+        time, wire, limit = self.loop.time, self._wire, self._limits
+        pace, before = Pace(limit.data_rate, limit.data_rate_window, time()), wire.received
+        end = self._started + limit.session_timeout
+        return lambda: min(time() + limit.data_idle_timeout, end, pace.deadline(time(), wire.received - before))
 
     async def _data(self, reception: Reception, commands: Commands) -> None:
         await self._flush()
@@ -268,7 +286,9 @@ class Session(SMTP):
             message_octets=self._limits.message_octets,
             bare_line_ending=reception.profile.content.bare_line_ending,
             spool_dir=self._server.spool_dir,
-            deadline=self._content_deadline,
+            deadline=self._content_deadline(),
+            header_octets=self._limits.header_octets,
+            header_fields=self._limits.header_fields,
         )
         try:
             content = await reader.read()
@@ -306,8 +326,10 @@ class Session(SMTP):
         try:
             transport, tls = await handshake(self._link, self, context)
         except HandshakeFailed as failed:
-            log.info("session %s: TLS handshake failed, %s", self._id, failed)
-            observer.tls_handshake("in", "", failed.result)
+            who = {"session": self._id, "client_ip": str(reception.connection.client_ip)}
+            log.info("TLS handshake failed, %s", failed, extra={"event": "tls", **who, **failed.facts})
+            observer.tls_handshake("in", failed.version, failed.result)
+            observer.tls_failure("in", failed.cause)
             raise ClientLost from failed
         observer.tls_handshake("in", tls.version, "ok")
         self._plain = False
@@ -334,12 +356,17 @@ class Session(SMTP):
             self.abort()
             raise _Closing("timeout") from error
 
+    async def _send(self, reply: Reply) -> None:
+        self._say(reply)
+        await self._flush()
+
     async def _close(self, reply: Reply, ended: str) -> NoReturn:
         raise _Closing(await self._bye(reply, ended))
 
-    async def _bye(self, reply: Reply, ended: str) -> str:
-        """The last reply: say it, and give it time to arrive."""
-        self._say(reply)
+    async def _bye(self, reply: Reply | None, ended: str) -> str:
+        """The last reply, unless it is said already: say it, and give it time to arrive."""
+        if reply is not None:
+            self._say(reply)
         await self._flush()
         transport = self._link
         if (ended == "quit" and not self._wire.buffer) or not self._plain or transport is None:

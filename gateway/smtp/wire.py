@@ -40,7 +40,18 @@ class Broken(Enum):
 class Wire:
     """Input of one connection. Fed by the protocol's callbacks, read by one task."""
 
-    __slots__ = ("_discarding", "_loop", "_paused", "_skipped", "_transport", "_waiter", "buffer", "ended", "lost")
+    __slots__ = (
+        "_discarding",
+        "_loop",
+        "_paused",
+        "_skipped",
+        "_transport",
+        "_waiter",
+        "buffer",
+        "ended",
+        "lost",
+        "received",
+    )
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -50,6 +61,8 @@ class Wire:
         self._discarding = False
         self._skipped = 0
         self.buffer = bytearray()
+        self.received = 0
+        """Octets that ever came."""
         self.ended = False
         """The client has closed its sending side."""
         self.lost = False
@@ -65,6 +78,7 @@ class Wire:
     def feed(self, octets: bytes) -> None:
         """Octets came."""
         self.buffer += octets
+        self.received += len(octets)
         if len(self.buffer) > HIGH_WATER and not self._paused and self._transport is not None:
             self._transport.pause_reading()
             self._paused = True

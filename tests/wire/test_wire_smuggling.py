@@ -77,7 +77,7 @@ async def test_one_octet_at_a_time() -> None:
 
 async def test_bad_content_is_bad_at_every_split() -> None:
     whole = CONTENT + b".\r\n"
-    async with house(sessions_per_client=1000) as h:
+    async with house(sessions_per_client=1000, sessions_per_network=1000) as h:
         for cut in range(1, len(whole)):
             async with connect(h.port) as c:
                 await c.envelope()
