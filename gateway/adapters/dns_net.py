@@ -18,6 +18,7 @@ import aiodns
 import pycares
 
 from gateway.adapters.dns_names import RTYPES, host, question
+from gateway.adapters.dns_odd_names import OddNameResolver, is_odd
 from gateway.mail.finding import Why
 from gateway.ports.dns import Answer, Status
 from gateway.ports.failure import PortFailure
@@ -45,6 +46,8 @@ class NetResolver:
     """
 
     def __init__(self, servers: Sequence[tuple[str, int]] | None, timeout: float = 2.0, tries: int = 2) -> None:
+        self._given = servers
+        self._odd_names: OddNameResolver | None = None
         self._servers = None if servers is None else [_server(address, port) for address, port in servers]
         self._timeout = timeout
         self._tries = tries
@@ -60,10 +63,11 @@ class NetResolver:
         asked = question(name)
         if asked is None:
             return Answer(Status.NXDOMAIN)
+        if is_odd(asked):
+            return await self._odd(asked, rtype)
         try:
             async with asyncio.timeout(self._budget):
-                # a backslash is data here; c-ares would read it as the start of an escape
-                result = await self._open().query_dns(asked.replace("\\", "\\\\"), rtype)
+                result = await self._open().query_dns(asked, rtype)
         except aiodns.error.DNSError as error:
             return _absent_or_failure(error, asked, rtype)
         except pycares.AresError as error:
@@ -81,6 +85,13 @@ class NetResolver:
         if self._channel is not None:
             await self._channel.close()
             self._channel = None
+
+    async def _odd(self, name: str, rtype: str) -> Answer:
+        if self._closed:
+            raise PortFailure("dns", Why.REFUSED, "the resolver is closed")
+        if self._odd_names is None:
+            self._odd_names = OddNameResolver(self._given, self._timeout, self._budget)
+        return await self._odd_names.lookup(name, rtype)
 
     def _open(self) -> aiodns.DNSResolver:
         if self._closed:

@@ -8,7 +8,7 @@ and goes nowhere), a name of one label has no policy (section 4.3).
     step = evaluation.start()
     while isinstance(step, SpfQuestion): step = evaluation.answered(...) or evaluation.unanswered(...)
 
-Known gaps: ``redirect=`` counts against the limit even where a mechanism matched before it; one identity a run.
+Known gaps: ``redirect=`` counts against the limit even where a mechanism matched before it.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ def identity_of(reverse_path: ReversePath, hello: str) -> tuple[Identity, str, s
 
     The null reverse-path stands for postmaster at the EHLO name."""
     if reverse_path is not NULL:
-        return "mailfrom", reverse_path.local_part, "" if reverse_path.is_literal else reverse_path.domain
+        # section 4.3: no local part stands for postmaster
+        return "mailfrom", reverse_path.local_part or "postmaster", "" if reverse_path.is_literal else reverse_path.domain
     try:
         return "helo", "postmaster", parse_domain(hello)
     except AddressError:

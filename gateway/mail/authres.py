@@ -63,7 +63,10 @@ def _spf(tx: Transaction, utf8: bool) -> list[list[str]]:
     if reverse_path is NULL or spf.evidence.get("identity") == "helo":
         name = tx.hello.name if tx.hello else ""
         return [[*_result("spf", spf.outcome, spf.reason), f"smtp.helo={_value(host_text(name))}"]]
-    return [[*_result("spf", spf.outcome, spf.reason), f"smtp.mailfrom={_value(str(reverse_path), utf8)}"]]
+    results = [[*_result("spf", spf.outcome, spf.reason), f"smtp.mailfrom={_value(str(reverse_path), utf8)}"]]
+    if domain := str(spf.evidence.get("helo_domain", "")):
+        results.append([f"spf={Outcome(str(spf.evidence['helo_outcome'])).value}", f"smtp.helo={_value(domain)}"])
+    return results
 
 
 def _dkim(tx: Transaction) -> list[list[str]]:
