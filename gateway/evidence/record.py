@@ -41,6 +41,7 @@ class Notes:
     recipients: list[RecipientOutcome] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     check_seconds: dict[str, float] = field(default_factory=dict)
+    why: str = ""  # why a connection is not served, for the operator
     refused: Transaction | None = None  # the last recipient that was refused, with what was found about it
 
 
@@ -123,8 +124,12 @@ def transaction_record(
     }
     if connection.proxy_ip:
         record["proxy_ip"] = str(connection.proxy_ip)
+    if connection.proxy_endpoint:
+        record["proxy_endpoint"] = connection.proxy_endpoint
     if not connection.client_known:
         record["client_known"] = False
+    if notes.why:
+        record["detail"] = notes.why
     if connection.tls:
         record["tls"] = f"{connection.tls.version}/{connection.tls.cipher}"
     if envelope:

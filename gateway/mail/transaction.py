@@ -36,7 +36,8 @@ class Connection:
 
     session_id: ours, printable ASCII, unique in the cluster. client_known: False behind a balancer that hides the
     client's address; then no check may judge the address. proxy_ip: the balancer that sent a PROXY header. server_name:
-    the host name that we greet with.
+    the host name that we greet with. proxy_endpoint: id of the AWS VPC endpoint before the balancer, or ''. early_talk:
+    the client sent octets before our greeting.
     """
 
     session_id: str
@@ -48,6 +49,8 @@ class Connection:
     proxy_ip: Address | None = None
     client_known: bool = True
     server_name: str = ""
+    proxy_endpoint: str = ""
+    early_talk: bool = False
     tls: Tls | None = None
 
 

@@ -144,6 +144,13 @@ class Supervisor:
         )
         if settings.tls is None:
             log.warning("STARTTLS uses a self-signed certificate", extra={"event": "tls"})
+        for listener in settings.listeners:
+            if listener.proxy_protocol and listener.proxy_protocol.header != "required":
+                log.warning(
+                    "clients without a PROXY header have no known address: no check judges it (iprev, dnsbl, rate, spf, "
+                    "greylist), no limit a client holds",
+                    extra={"event": "client_unknown", "listener": listener.name or listener.address},
+                )
         admin = AdminServer(
             {
                 "/": self._page,

@@ -1,23 +1,61 @@
 """Who is it? From a socket's addresses and, behind a balancer, its PROXY header to a Connection.
 
-Known gaps: a balancer's probe without a header is refused like any peer without one.
+A trusted peer of a PROXY listener is listened to before it is greeted, since its first octets say what it wants:
+
+| first octets                    | it is                                                                   |
+|---------------------------------|-------------------------------------------------------------------------|
+| v1 or v2 with an address        | a client                                                                |
+| v2 LOCAL                        | a probe                                                                 |
+| v1 UNKNOWN, v2 without address  | a probe; with ``header: optional`` a client whose address is not known  |
+| ``HELO`` or ``EHLO``            | a probe that does not wait for the greeting                             |
+| nothing for a second            | a probe; with ``header: optional`` a client whose address is not known  |
+| anything else                   | refused                                                                 |
+
+With ``header: never`` a trusted peer is greeted at once, as a client whose address is not known.
+
+Known gaps: a probe that only connects and closes is seen as a lost connection.
 """
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import Final
 
-from gateway.mail import limits
-from gateway.mail.reply import Reply, reply_for
 from gateway.mail.transaction import Address, Connection
-from gateway.smtp.proxy import ProxyError, ProxyHeader, parse_proxy_header
+from gateway.smtp.proxy import SIGNATURE_V2, V2_OCTETS, ProxyError, ProxyHeader, parse_proxy_header
 from gateway.smtp.wire import ClientLost, IdleTimeout, Wire
 
-if TYPE_CHECKING:
-    from gateway.smtp.listener import Listener
+SILENCE: Final = 1.0
+"""Seconds after which a silent trusted peer waits for our greeting. Balancers' checks often have 2 s in all."""
+AFTER_LOCAL: Final = 0.3
+"""The same for a probe that has sent its header: some say EHLO at once, some wait."""
+
+
+class HeaderUse(StrEnum):
+    """Whether a balancer sends PROXY headers: always, sometimes (its checks or other ports do not), never."""
+
+    REQUIRED = "required"
+    OPTIONAL = "optional"
+    NEVER = "never"
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """One listening socket. proxy_trusted: networks of balancers; not empty: a PROXY header is expected from them.
+    direct: serve other peers as direct clients. xclient: networks whose hosts may say XCLIENT."""
+
+    name: str
+    proxy_trusted: tuple[IPv4Network | IPv6Network, ...] = ()
+    direct: bool = False
+    header: HeaderUse = HeaderUse.REQUIRED
+    xclient: tuple[IPv4Network | IPv6Network, ...] = ()
+
+    def trusts(self, peer: Address) -> bool:
+        """Whether this peer is one of the balancers."""
+        return any(peer in network for network in self.proxy_trusted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,58 +80,77 @@ class Endpoints:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """The connection is not served: why, for the operator, and the reply, for the peer."""
+    """The connection is not served: why, for the operator and the record."""
 
-    peer: Address
+    connection: Connection
     why: str
-    reply: Reply
 
-    @property
-    def family(self) -> int:
-        """4 or 6."""
-        return self.peer.version
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A balancer's own connection. greet_after: seconds of silence before our 220; None: it does not wait for one."""
+
+    connection: Connection
+    greet_after: float | None
 
 
 async def identify(
     wire: Wire, ends: Endpoints, listener: Listener, session_id: str, header_timeout: float
-) -> Connection | Refusal:
-    """The connection, with the client's address from the PROXY header where the listener expects one, which must be
-    complete in ``header_timeout`` seconds."""
+) -> Connection | Probe | Refusal:
+    """Who it is. A header that has begun must be complete in ``header_timeout`` seconds. Raises ClientLost."""
     direct = Connection(session_id, ends.peer_ip, ends.peer_port, ends.local_ip, ends.local_port, listener.name)
     if not listener.proxy_trusted:
         return direct
-    if not any(ends.peer_ip in network for network in listener.proxy_trusted):
-        return _refused(direct, "PROXY listener: the peer is not in a trusted network")
+    if not listener.trusts(ends.peer_ip):
+        if not listener.direct:
+            return Refusal(direct, "PROXY listener: the peer is not in a trusted network")
+        return direct
+    balancer = replace(direct, proxy_ip=ends.peer_ip, client_known=False)
+    if listener.header is HeaderUse.NEVER:
+        return balancer
+    optional = listener.header is HeaderUse.OPTIONAL
     try:
-        header = await _read_header(wire, header_timeout)
+        header = await _first_octets(wire, header_timeout)
     except ProxyError as error:
-        return _refused(direct, f"PROXY listener: {error}")
+        return Refusal(balancer, f"PROXY listener: {error}")
     except IdleTimeout:
-        return _refused(direct, f"PROXY listener: no header within {header_timeout:g} s")
+        if wire.buffer:
+            return Refusal(balancer, f"PROXY listener: no complete header within {header_timeout:g} s")
+        return balancer if optional else Probe(balancer, 0.0)
+    if header is None:
+        return Probe(balancer, None)
     if header.client_ip is None:
-        return Connection(
-            session_id, ends.peer_ip, ends.peer_port, ends.local_ip, ends.local_port, listener.name,
-            proxy_ip=ends.peer_ip, client_known=False,
-        )  # fmt: skip
+        return balancer if optional and not header.local else Probe(balancer, AFTER_LOCAL)
     return Connection(
         session_id, _unmapped(header.client_ip), header.client_port, header.local_ip, header.local_port, listener.name,
-        proxy_ip=ends.peer_ip,
+        proxy_ip=ends.peer_ip, proxy_endpoint=header.endpoint,
     )  # fmt: skip
 
 
-async def _read_header(wire: Wire, timeout: float) -> ProxyHeader:
-    deadline = asyncio.get_running_loop().time() + timeout
+def header_of_a_stranger(wire: Wire, connection: Connection, listener: Listener) -> Refusal | None:
+    """On a listener that also serves direct clients: a header that one of them has sent before the greeting."""
+    octets = bytes(wire.buffer[: len(SIGNATURE_V2)])
+    if not listener.proxy_trusted or connection.proxy_ip is not None:
+        return None
+    if not octets.startswith(b"PROXY ") and octets != SIGNATURE_V2:
+        return None
+    return Refusal(connection, "PROXY listener: a header from a peer that is not in a trusted network")
+
+
+async def _first_octets(wire: Wire, timeout: float) -> ProxyHeader | None:
+    """The header, taken off the wire; None: it says hello instead, which stays there. Raises ProxyError, ClientLost,
+    and IdleTimeout, with an empty buffer after a short silence already."""
+    started = asyncio.get_running_loop().time()
     while True:
-        if wire.buffer:
-            header = parse_proxy_header(bytes(wire.buffer[: 2 * limits.READ_CHUNK_OCTETS]))
+        hello = bytes(wire.buffer[:4]).upper()
+        if hello in (b"HELO", b"EHLO"):
+            return None
+        if hello and not any(word.startswith(hello) for word in (b"HELO", b"EHLO")):
+            header = parse_proxy_header(bytes(wire.buffer[:V2_OCTETS]))
             if header is not None:
                 del wire.buffer[: header.length]
                 return header
-        await wire.more(deadline)
-
-
-def _refused(connection: Connection, why: str) -> Refusal:
-    return Refusal(connection.client_ip, why, reply_for("proxy-protocol", connection.session_id))
+        await wire.more(started + (timeout if hello else min(SILENCE, timeout)))
 
 
 def _address(text: str) -> Address:

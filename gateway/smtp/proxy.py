@@ -1,8 +1,9 @@
 """PROXY protocol headers, v1 and v2 (haproxy, doc/proxy-protocol.txt): octets in, an address or a fault out. Pure.
 
-A header is believed from trusted networks only; that is the session's matter. TLVs are skipped.
+A header is believed from trusted networks only; that is ``identify``'s matter. Of the TLVs the checksum is verified and
+the endpoint id of an AWS network balancer is kept; the rest is walked over, so that one that overruns is noticed.
 
-Known gaps: the CRC32C TLV is not verified; UNIX and UDP addresses count as unknown clients.
+Known gaps: UNIX and UDP addresses count as unknown clients.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ SIGNATURE_V2: Final = b"\r\n\r\n\0\r\nQUIT\n"
 V1_OCTETS: Final = 107
 V2_OCTETS: Final = 16 + 4096
 """The specification lets TLVs grow to 64 KiB; balancers send some hundred octets."""
+_ADDRESS_OCTETS: Final = {0x11: 12, 0x21: 36}
+_TLV_CRC32C: Final = 0x03
+_TLV_AWS: Final = 0xEA
 
 
 class ProxyError(ValueError):
@@ -26,14 +30,16 @@ class ProxyError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ProxyHeader:
-    """client_ip is None for LOCAL and UNKNOWN: the balancer speaks for itself or hides the client. length: octets of
-    the header."""
+    """client_ip is None for LOCAL and UNKNOWN: the balancer speaks for itself (then ``local`` too) or hides the client.
+    length: octets of the header. endpoint: id of the AWS VPC endpoint that the client came through, or ''."""
 
     length: int
     client_ip: Address | None = None
     client_port: int = 0
     local_ip: Address | None = None
     local_port: int = 0
+    local: bool = False
+    endpoint: str = ""
 
 
 def parse_proxy_header(octets: bytes) -> ProxyHeader | None:
@@ -80,17 +86,59 @@ def _parse_v2(octets: bytes) -> ProxyHeader | None:
         raise ProxyError("v2 header is longer than we read")
     if len(octets) < total:
         return None
-    if command & 15 == 0:
-        return ProxyHeader(total)
+    local = command & 15 == 0
     body = octets[16:total]
+    if local:
+        # section 2.2: whatever else it holds is discarded, the connection is the balancer's own
+        return ProxyHeader(total, local=True)
+    size = _ADDRESS_OCTETS.get(family, length)
+    if length < size:
+        raise ProxyError(f"v2 header is too short for {'IPv4' if size == 12 else 'IPv6'}")
+    endpoint = _walk_tlvs(octets[:total], 16 + size)
     if family == 0x11:
-        if length < 12:
-            raise ProxyError("v2 header is too short for IPv4")
         source, target, source_port, target_port = struct.unpack_from("!4s4sHH", body)
-        return ProxyHeader(total, IPv4Address(source), source_port, IPv4Address(target), target_port)
+        client, server = IPv4Address(source), IPv4Address(target)
+        return ProxyHeader(total, client, source_port, server, target_port, endpoint=endpoint)
     if family == 0x21:
-        if length < 36:
-            raise ProxyError("v2 header is too short for IPv6")
         source, target, source_port, target_port = struct.unpack_from("!16s16sHH", body)
-        return ProxyHeader(total, IPv6Address(source), source_port, IPv6Address(target), target_port)
+        client6, server6 = IPv6Address(source), IPv6Address(target)
+        return ProxyHeader(total, client6, source_port, server6, target_port, endpoint=endpoint)
     return ProxyHeader(total)
+
+
+def _walk_tlvs(header: bytes, at: int) -> str:
+    """Verify the TLVs behind the addresses (section 2.2). Returns the AWS endpoint id, or ''. Raises ProxyError."""
+    endpoint = ""
+    while at < len(header):
+        if at + 3 > len(header):
+            raise ProxyError("v2 header ends inside a TLV")
+        kind, size = header[at], struct.unpack_from("!H", header, at + 1)[0]
+        at += 3
+        value = header[at : at + size]
+        if len(value) < size:
+            raise ProxyError("a TLV of the v2 header is longer than the header")
+        if kind == _TLV_CRC32C:
+            # the sum is over the whole header with zeros where the sum stands (section 2.2.3)
+            if size != 4 or crc32c(header[:at] + bytes(4) + header[at + 4 :]) != struct.unpack("!I", value)[0]:
+                raise ProxyError("the checksum of the v2 header is wrong")
+        elif kind == _TLV_AWS and value[:1] == b"\x01":
+            endpoint = "".join(chr(o) if 0x21 <= o <= 0x7E else "?" for o in value[1:65])
+        at += size
+    return endpoint
+
+
+def crc32c(octets: bytes) -> int:
+    """The Castagnoli checksum (RFC 9260 appendix A)."""
+    register = 0xFFFFFFFF
+    for octet in octets:
+        register = register >> 8 ^ _CRC_TABLE[(register ^ octet) & 0xFF]
+    return register ^ 0xFFFFFFFF
+
+
+def _crc_row(index: int) -> int:
+    for _ in range(8):
+        index = index >> 1 ^ (0x82F63B78 if index & 1 else 0)
+    return index
+
+
+_CRC_TABLE: Final = tuple(_crc_row(index) for index in range(256))

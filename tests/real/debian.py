@@ -14,6 +14,8 @@ PACKAGES = {
     "redis-server": "redis-server",
     "nsd": "nsd",
     "openssl": "openssl",
+    "haproxy": "haproxy",
+    "nginx": "nginx",
 }
 """Program -> package; the packages stand in deploy/debian-packages.txt."""
 

@@ -26,11 +26,9 @@ GOOD = {
     "v1 tcp6": (b"PROXY TCP6 2001:db8::7 2001:db8::1 5000 25\r\n", "2001:db8::7"),
     "v2 tcp4": (v2(1, 0x11, V4), "192.0.2.7"),
     "v2 tcp6 with TLV": (v2(1, 0x21, V6 + b"\x04\x00\x02ab"), "2001:db8::7"),
-    "v1 unknown": (b"PROXY UNKNOWN\r\n", None),
-    "v2 local": (v2(0, 0, b""), None),
 }
 BAD = [
-    b"EHLO x\r\n", b"PROXY TCP4 1.2.3.4\r\n", b"PROXY TCP4 2001:db8::7 2001:db8::1 1 2\r\n", b"PROXY UDP4 1.1.1.1 2.2.2.2 1 2\r\n",
+    b"QUIT\r\n", b"PROXY TCP4 1.2.3.4\r\n", b"PROXY TCP4 2001:db8::7 2001:db8::1 1 2\r\n", b"PROXY UDP4 1.1.1.1 2.2.2.2 1 2\r\n",
     b"PROXY TCP4 1.1.1.1 2.2.2.2 70000 2\r\n", b"PROXY " + b"x" * 200, SIGNATURE_V2 + b"\x11\x11\0\0" + b"x" * 8, v2(1, 0x11, b"short"),
     v2(5, 0x11, V4),
 ]  # fmt: skip
@@ -47,8 +45,8 @@ async def test_the_client_behind_the_balancer(name: str) -> None:
         await c.send(b".\r\n")
         assert (await c.reply()).status == "250 2.0.0"
         connection = h.relay.transactions[0].connection
-        assert connection.client_known is (client is not None)
-        assert str(connection.client_ip) == (client or "127.0.0.1")
+        assert connection.client_known
+        assert str(connection.client_ip) == client
         assert str(connection.proxy_ip) == "127.0.0.1"
 
 
@@ -60,6 +58,9 @@ async def test_broken_headers(octets: bytes, caplog: pytest.LogCaptureFixture) -
         assert (await c.reply()).code == 0
         assert h.watcher.connections == ["proxy_error"]
         assert "PROXY listener" in caplog.text
+        (record,) = h.watcher.records
+        assert (record["event"], record["reason"], record["result"]) == ("reject", "proxy-protocol", "deferred")
+        assert record["detail"].startswith("PROXY listener: ")
 
 
 async def test_untrusted_peer(caplog: pytest.LogCaptureFixture) -> None:
