@@ -5,7 +5,8 @@ Known gaps: none.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import random
+from collections.abc import Callable, Sequence
 
 from gateway.delivery.handover import Results, result_of
 from gateway.delivery.pool import PoolLimits
@@ -29,5 +30,5 @@ async def one_reply_each(session: Session, recipients: Sequence[Mailbox], deadli
 class LmtpMailstore(RelayMailstore):
     """lmtp://host:port and lmtp+unix:/path"""
 
-    def __init__(self, dialect: Dialect, limits: PoolLimits) -> None:
-        super().__init__(dialect, one_reply_each, limits)
+    def __init__(self, dialect: Dialect, limits: PoolLimits, jitter: Callable[[], float] = random.random) -> None:
+        super().__init__(dialect, one_reply_each, limits, jitter)

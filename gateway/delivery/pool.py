@@ -1,43 +1,57 @@
-"""Idle sessions of one mailstore, kept for the next transaction; the number of all sessions is bounded.
+"""Sessions of one mailstore: idle ones are kept for the next transaction, the number of all is bounded, and failures
+to get one open the breaker, behind which a probe looks for the mailstore's return.
 
-Known gaps: the bound is a worker's own; a node with four workers may hold four times as many sessions.
+Known gaps: the bound is a worker's own (a node gives each worker an equal share of ``sessions=``).
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import random
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
+from gateway.delivery.breaker import Breaker, Health, Standing
 from gateway.delivery.session import Dialect, Session, open_session
 from gateway.delivery.wire import Deadline
 from gateway.mail.finding import Why
 from gateway.ports.failure import PortFailure
+
+log = logging.getLogger("mxgw.delivery")
 
 _TRANSACTIONS: Final = 100  # then a session ends, so that balancers before the mailstore can spread the load
 
 
 @dataclass(frozen=True, slots=True)
 class PoolLimits:
-    """sessions: at most at once; idle: kept at most; idle_seconds: kept for so long."""
+    """sessions: at most at once; idle: kept at most; idle_seconds: kept for so long; waiting: hand-overs that may wait
+    for a session, each with its message in memory; rate: messages a second, 0 for no limit."""
 
     sessions: int = 50
     idle: int = 8
     idle_seconds: float = 30.0
+    waiting: int = 200
+    rate: float = 0.0
 
 
 class Pool:
     """Lends sessions. A session comes back only after a clean end of its use; else it is cut."""
 
-    def __init__(self, dialect: Dialect, limits: PoolLimits) -> None:
+    def __init__(self, dialect: Dialect, limits: PoolLimits, jitter: Callable[[], float] = random.random) -> None:
         self._dialect = dialect
         self._limits = limits
+        self._breaker = Breaker(jitter)
         self._idle: deque[Session] = deque()
         self._places = asyncio.Semaphore(limits.sessions)
+        self._lent = 0
+        self._waiting = 0
         self._sweeper: asyncio.TimerHandle | None = None
+        self._probe: asyncio.Task[None] | None = None
+        self._probe_at = 0.0
         self._closed = False
 
     @property
@@ -45,19 +59,31 @@ class Pool:
         """Sessions that wait for work."""
         return len(self._idle)
 
+    def standing(self) -> Standing:
+        """Free, busy or down."""
+        if not self._breaker.up:
+            return Standing.DOWN
+        return Standing.BUSY if self._places.locked() else Standing.FREE
+
+    def health(self) -> Health:
+        """For /statusz."""
+        breaker = self._breaker
+        retry_in = 0.0 if breaker.up else max(0.0, self._probe_at - asyncio.get_running_loop().time())
+        sessions = self._lent + len(self._idle)
+        name = str(self._dialect.url)
+        return Health(name, breaker.up, breaker.failures, retry_in, breaker.detail, sessions, self._waiting)
+
     @asynccontextmanager
     async def session(
         self, deadline: Deadline, *, fresh: bool = False, own_name: bool = False
     ) -> AsyncIterator[Session]:
         """A session for one transaction. fresh: not a kept one. own_name: none that was told of a client by XCLIENT.
-        Raises PortFailure; overload when all places stay taken until the deadline."""
+        Raises PortFailure; overload when the breaker is open, too many wait already, or all places stay taken for half
+        of the time that is left."""
+        await self._place(deadline)
+        self._lent += 1
         try:
-            async with deadline.phase("pool", self._dialect.timeouts.connect):
-                await self._places.acquire()
-        except PortFailure as failure:
-            raise PortFailure("mailstore", Why.OVERLOAD, f"{self._limits.sessions} sessions are busy") from failure
-        try:
-            session = (None if fresh else self._take(own_name)) or await open_session(self._dialect, deadline)
+            session = (None if fresh else self._take(own_name)) or await self._open(deadline)
             session.transactions += 1
             clean = False
             try:
@@ -69,7 +95,72 @@ class Pool:
                 else:
                     session.wire.abort()
         finally:
+            self._lent -= 1
             self._places.release()
+
+    async def _place(self, deadline: Deadline) -> None:
+        if not self._places.locked():
+            await self._places.acquire()  # at once
+            return
+        self._refuse_while_down()
+        if self._waiting >= self._limits.waiting:
+            raise PortFailure("mailstore", Why.OVERLOAD, f"{self._waiting} hand-overs wait for a session")
+        self._waiting += 1
+        try:
+            # the other half is for the hand-over: a dot whose reply nobody can wait for makes duplicates
+            async with asyncio.timeout(max(0.0, deadline.left / 2)):
+                await self._places.acquire()
+        except TimeoutError:
+            raise PortFailure("mailstore", Why.OVERLOAD, f"{self._limits.sessions} sessions are busy") from None
+        finally:
+            self._waiting -= 1
+
+    def _refuse_while_down(self) -> None:
+        if not self._breaker.up:
+            self._watch()
+            raise PortFailure("mailstore", Why.OVERLOAD, f"down: {self._breaker.detail}")
+
+    def _watch(self) -> None:
+        # a probe that crashed shall not leave the mailstore down for ever
+        if not self._closed and (self._probe is None or self._probe.done()):
+            self._probe = asyncio.create_task(self._probes(), name=f"probe {self._dialect.url}")
+
+    async def _open(self, deadline: Deadline) -> Session:
+        # a kept session may be used while the breaker is open: a mailstore that is full refuses new ones only
+        self._refuse_while_down()
+        while self._idle and self._lent + len(self._idle) > self._limits.sessions:
+            self._idle.popleft().wire.quit()
+        try:
+            session = await open_session(self._dialect, deadline)
+        except PortFailure as failure:
+            # our own budget that was all but spent says nothing of the mailstore
+            if failure.cause.why is not Why.BUDGET and self._breaker.failed(str(failure.cause)):
+                log.error("%s is down: %s", self._dialect.url, failure.cause, extra={"event": "mailstore"})
+                self._watch()
+            raise
+        self._up()
+        return session
+
+    def _up(self) -> None:
+        if self._breaker.succeeded():
+            log.warning("%s is up again", self._dialect.url, extra={"event": "mailstore"})
+
+    async def _probes(self) -> None:
+        """No client pays for the question whether a dead mailstore is back."""
+        timeouts = self._dialect.timeouts
+        while not self._breaker.up:
+            pause = self._breaker.pause()
+            self._probe_at = asyncio.get_running_loop().time() + pause
+            await asyncio.sleep(pause)
+            async with self._places:
+                try:
+                    session = await open_session(self._dialect, Deadline.after(timeouts.connect + timeouts.command))
+                except PortFailure as failure:
+                    if not self._breaker.up:
+                        self._breaker.probe_failed(str(failure.cause))
+                    continue
+            self._up()
+            self._keep(session)
 
     def _take(self, own_name: bool) -> Session | None:
         self._sweep()
@@ -86,7 +177,7 @@ class Pool:
             return
         session.idle_since = asyncio.get_running_loop().time()
         self._idle.append(session)
-        if len(self._idle) > self._limits.idle:
+        if len(self._idle) > min(self._limits.idle, self._limits.sessions):
             self._idle.popleft().wire.quit()
         self._arm()
 
@@ -115,6 +206,9 @@ class Pool:
         if self._sweeper:
             self._sweeper.cancel()
             self._sweeper = None
+        if self._probe:
+            self._probe.cancel()
+            await asyncio.wait([self._probe])
         while self._idle:
             self._idle.pop().wire.quit()
         await asyncio.sleep(0)  # lets the transports close

@@ -1,25 +1,37 @@
 """Routes: which mailstores serve which recipient domains, and failover between them.
 
+Mailstores are tried in order of preference, or in an order drawn by weight for each message; one that is busy comes
+after those that are free, one that is down after both. So a slow mailstore holds its own waiting messages only.
+
 A hand-over runs in a task of its own: the client's hang-up or a cancelled caller never cuts it in half; ``drain``
 waits for those that are on the way when the node stops.
 
-Known gaps: no memory of a dead mailstore: each hand-over tries the preferred one first.
+Known gaps: weights choose by chance, not by the load that a mailstore has.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from gateway.delivery.breaker import Health, Standing, Watched
 from gateway.mail.address import Mailbox
 from gateway.mail.finding import Cause, Why
 from gateway.mail.message import OutgoingMessage
 from gateway.mail.transaction import Transaction
 from gateway.ports.failure import PortFailure
-from gateway.ports.mailstore import DeliveryResult, Handover, Mailstore, RecipientResult, RecipientStatus
+from gateway.ports.mailstore import (
+    DeliveryResult,
+    Handover,
+    Mailstore,
+    RecipientDirectory,
+    RecipientResult,
+    RecipientStatus,
+)
 from gateway.ports.observer import NullObserver, Observer
 
 log = logging.getLogger("mxgw.delivery")
@@ -29,25 +41,39 @@ OnResult = Callable[[DeliveryResult], None]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """domains: A-labels in lower case or ``*.wildcards``; mailstores in order of preference; name: for records."""
+    """domains: A-labels in lower case or ``*.wildcards``; mailstores in order of preference; name: for records.
+    weights: one for each mailstore, or none at all; a mailstore with weight 0 serves only when the others do not.
+    recipients: who knows them, where that is not the mailstores."""
 
     domains: tuple[str, ...]
     mailstores: tuple[Mailstore, ...]
     name: str = ""
+    weights: tuple[float, ...] = ()
+    recipients: RecipientDirectory | None = None
+
+    def order(self, chance: Callable[[], float] = random.random) -> list[Mailstore]:
+        """In which order to try them for one message. chance gives numbers from 0 to 1."""
+        order = _drawn(self.mailstores, self.weights, chance) if any(self.weights) else list(self.mailstores)
+        return sorted(order, key=_standing)  # stable: among equals preference or the draw decides
 
 
 class Router:
     """All routes of a worker. Also the RecipientDirectory of the checks."""
 
     def __init__(
-        self, routes: Sequence[Route], observer: Observer | None = None, on_result: OnResult | None = None
+        self,
+        routes: Sequence[Route],
+        observer: Observer | None = None,
+        on_result: OnResult | None = None,
+        chance: Callable[[], float] = random.random,
     ) -> None:
         """on_result is called with each hand-over's result, also when the caller of ``deliver`` is gone; it must
-        return at once."""
+        return at once. chance (0 to 1) draws among weighted mailstores."""
         self._routes = tuple(routes)
         self._exact = {domain: route for route in reversed(self._routes) for domain in route.domains}
         self._observer = observer or NullObserver()
         self._on_result = on_result
+        self._chance = chance
         self._running: set[asyncio.Task[DeliveryResult]] = set()
 
     @property
@@ -59,6 +85,17 @@ class Router:
     def inflight(self) -> int:
         """Hand-overs on the way."""
         return len(self._running)
+
+    @property
+    def health(self) -> tuple[Health, ...]:
+        """How each mailstore is, once for each."""
+        return tuple(
+            store.health() if isinstance(store, Watched) else Health(store.name, up=True)
+            for store in self._mailstores()
+        )
+
+    def _mailstores(self) -> list[Mailstore]:
+        return list({id(store): store for route in self._routes for store in route.mailstores}.values())
 
     def route_for(self, domain: str) -> Route | None:
         """The route of a domain (A-label, lower case): its exact name first, then the longest ``*.wildcard``."""
@@ -100,7 +137,7 @@ class Router:
         end = time.monotonic() + budget
         cause = Cause("mailstore", Why.REFUSED, f"no route for {envelope.recipients[0].domain}")
         used = ""
-        for mailstore in route.mailstores if route else ():
+        for mailstore in route.order(self._chance) if route else ():
             left = end - time.monotonic()
             if left <= 0:
                 break
@@ -117,11 +154,18 @@ class Router:
         failed = RecipientResult(Handover.DEFERRED, cause=cause)
         return DeliveryResult(used, dict.fromkeys(envelope.recipients, failed))
 
+    def listed(self, domain: str) -> bool:
+        """Whether the recipients of that domain are known without asking a mailstore."""
+        route = self.route_for(domain)
+        return route is not None and route.recipients is not None
+
     async def recipient(self, mailbox: Mailbox) -> RecipientStatus:
         """Ask the mailstores of the route in order. Raises the last one's PortFailure when none can say."""
         route = self.route_for(mailbox.domain)
+        if route and route.recipients:
+            return await route.recipients.recipient(mailbox)
         failure = PortFailure("mailstore", Why.REFUSED, f"no route for {mailbox.domain}")
-        for mailstore in route.mailstores if route else ():
+        for mailstore in route.order(self._chance) if route else ():
             try:
                 return await mailstore.recipient(mailbox)
             except PortFailure as error:
@@ -136,8 +180,26 @@ class Router:
 
     async def close(self) -> None:
         """Close every mailstore once. Call after ``drain``."""
-        for mailstore in {id(m): m for route in self._routes for m in route.mailstores}.values():
+        for mailstore in self._mailstores():
             await mailstore.close()
+
+
+def _standing(mailstore: Mailstore) -> Standing:
+    return mailstore.standing() if isinstance(mailstore, Watched) else Standing.FREE
+
+
+def _drawn(mailstores: Sequence[Mailstore], weights: Sequence[float], chance: Callable[[], float]) -> list[Mailstore]:
+    """Drawn without putting back, each draw by weight; those of weight 0 last, as they stand."""
+    left = [(store, weight) for store, weight in zip(mailstores, weights, strict=True) if weight > 0]
+    order: list[Mailstore] = []
+    while left:
+        mark = chance() * sum(weight for _, weight in left)
+        for n, (_, weight) in enumerate(left):
+            mark -= weight
+            if mark < 0 or n == len(left) - 1:
+                order.append(left.pop(n)[0])
+                break
+    return order + [store for store, weight in zip(mailstores, weights, strict=True) if weight == 0]
 
 
 _SEVERITY = (Handover.DELIVERED, Handover.REFUSED, Handover.DEFERRED, Handover.MAYBE)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from gateway.delivery import xclient
 from gateway.delivery.url import MailstoreUrl
-from gateway.delivery.wire import ClosingReply, Deadline, ServerReply, Timeouts, TlsFailure, Wire
+from gateway.delivery.wire import ClosingReply, ConnectionLost, Deadline, ServerReply, Timeouts, TlsFailure, Wire
 from gateway.mail.finding import Why
 from gateway.ports.failure import PortFailure
 from gateway.ports.observer import Observer
@@ -37,14 +37,23 @@ class Dialect:
 
 
 def tls_context(url: MailstoreUrl) -> ssl.SSLContext:
-    """The client's TLS context; reads the CA file. Raises ValueError with a remedy."""
+    """The client's TLS context; reads the files of CA, certificate and key. Raises ValueError with a remedy."""
     try:
         context = ssl.create_default_context(cafile=url.ca or None)
     except (OSError, ssl.SSLError) as error:
         raise ValueError(f"{url}: cannot read ca={url.ca} ({error}); give a file of PEM certificates") from error
+    if url.cert:
+        try:
+            # a passphrase would be asked for on the terminal; no node has one
+            context.load_cert_chain(url.cert, url.key, password="")
+        except (OSError, ssl.SSLError) as error:
+            raise ValueError(
+                f"{url}: cannot use cert={url.cert} with key={url.key} ({error}); give PEM files that belong together, "
+                "the key without a passphrase"
+            ) from error
     if url.tls != "verify":
         context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
+        context.verify_mode = ssl.CERT_REQUIRED if url.tls == "verify-ca" else ssl.CERT_NONE
     return context
 
 
@@ -54,6 +63,7 @@ class Session:
     def __init__(self, dialect: Dialect, wire: Wire) -> None:
         self.dialect = dialect
         self.wire = wire
+        self.greeting = ""
         self.extensions: Mapping[str, str] = {}
         self.encrypted = False
         self.client: xclient.Attributes | None = None  # told by XCLIENT, valid until told anew
@@ -102,6 +112,10 @@ class Session:
             if self.dialect.url.xclient == "require":
                 raise PortFailure("mailstore", Why.REFUSED, "XCLIENT is required and not offered to this host")
             return
+        if self.dirty:
+            # XCLIENT is never said inside a transaction (XCLIENT_README)
+            await self.command(b"RSET\r\n", deadline)
+            self.dirty = False
         for line in lines:
             reply = await self.command(line, deadline)
             if not reply.positive:
@@ -121,7 +135,11 @@ class Session:
             reply = await self.command(b"STARTTLS\r\n", deadline)
             if reply.code == 220:
                 await self._handshake(deadline)
-                await self.hello(deadline)
+                try:
+                    await self.hello(deadline)
+                except ConnectionLost as lost:
+                    # TLS 1.3: that a server refuses our certificate is seen only by its alert after the handshake
+                    raise TlsFailure(f"after the handshake: {lost.cause.detail}") from lost
                 return
             refusal = str(reply)
         if mode != "opportunistic":
@@ -162,6 +180,7 @@ async def _open(dialect: Dialect, deadline: Deadline, *, encrypt: bool) -> Sessi
         greeting = await session.reply(deadline, "greeting")
         if greeting.code != 220:
             raise PortFailure("mailstore", Why.REFUSED, f"greeting: {greeting}")
+        session.greeting = greeting.text
         await session.hello(deadline)
         if encrypt:
             await session.starttls(deadline)

@@ -5,12 +5,15 @@ Known gaps: no CHUNKING (BDAT) towards the mailstore; BINARYMIME is not offered 
 
 from __future__ import annotations
 
+import random
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from gateway.delivery.breaker import Health, Standing
 from gateway.delivery.handover import AfterDot, Results, hand_over, path_octets, result_of
+from gateway.delivery.pace import Pace
 from gateway.delivery.pool import Pool, PoolLimits
 from gateway.delivery.session import Dialect, Session
 from gateway.delivery.wire import ClosingReply, ConnectionLost, Deadline, ServerReply
@@ -54,10 +57,17 @@ def _stale_noticed(session: Session, fresh: bool) -> Iterator[None]:
 class RelayMailstore:
     """A mailstore that speaks SMTP or LMTP. Construct it inside a running event loop or before; it connects lazily."""
 
-    def __init__(self, dialect: Dialect, after_dot: AfterDot, limits: PoolLimits) -> None:
+    def __init__(
+        self,
+        dialect: Dialect,
+        after_dot: AfterDot,
+        limits: PoolLimits,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
         self._dialect = dialect
         self._after_dot = after_dot
-        self._pool = Pool(dialect, limits)
+        self._pool = Pool(dialect, limits, jitter)
+        self._pace = Pace(limits.rate)
 
     @property
     def name(self) -> str:
@@ -69,9 +79,20 @@ class RelayMailstore:
         """Sessions kept for the next transaction."""
         return self._pool.idle
 
+    def standing(self) -> Standing:
+        """Free, busy (sessions or rate), or down."""
+        standing = self._pool.standing()
+        return Standing.BUSY if standing is Standing.FREE and self._pace.wait > 0 else standing
+
+    def health(self) -> Health:
+        """For /statusz."""
+        return self._pool.health()
+
     async def deliver(self, tx: Transaction, message: OutgoingMessage, budget: float) -> DeliveryResult:
         """Hand over for all recipients inside ``budget`` seconds. Raises PortFailure when nothing was taken."""
         deadline = Deadline.after(budget)
+        if self._pool.standing() is not Standing.DOWN:
+            await self._pace.turn(deadline)
         try:
             return await self._attempt(tx, message, deadline, fresh=False)
         except _StaleSession:
@@ -147,5 +168,5 @@ def status_of(rcpt: ServerReply) -> RecipientStatus:
 class SmtpMailstore(RelayMailstore):
     """smtp://host:port"""
 
-    def __init__(self, dialect: Dialect, limits: PoolLimits) -> None:
-        super().__init__(dialect, one_reply_for_all, limits)
+    def __init__(self, dialect: Dialect, limits: PoolLimits, jitter: Callable[[], float] = random.random) -> None:
+        super().__init__(dialect, one_reply_for_all, limits, jitter)

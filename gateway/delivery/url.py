@@ -7,19 +7,26 @@ Known gaps: no user name and password: a mailstore trusts the gateway by address
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal, cast
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 Scheme = Literal["smtp", "lmtp", "lmtp+unix", "maildir"]
-TlsMode = Literal["off", "opportunistic", "required", "verify"]
+TlsMode = Literal["off", "opportunistic", "required", "verify-ca", "verify"]
 XclientMode = Literal["off", "try", "require"]
 
+_NUMBER = re.compile(r"[0-9]{1,7}(?:\.[0-9]{1,6})?")
 _PORTS = {"smtp": 25, "lmtp": 24}
 _RELAY_OPTIONS = {
-    "tls": ("off", "opportunistic", "required", "verify"),
+    "tls": ("off", "opportunistic", "required", "verify-ca", "verify"),
     "ca": (),
     "name": (),
+    "cert": (),
+    "key": (),
+    "sessions": (),
+    "rate": (),
+    "weight": (),
     "xclient": ("off", "try", "require"),
     "verify": ("yes", "no"),
 }
@@ -27,7 +34,7 @@ _OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "smtp": _RELAY_OPTIONS,
     "lmtp": _RELAY_OPTIONS,
     "lmtp+unix": _RELAY_OPTIONS,
-    "maildir": {"recipients": ("all", "existing")},
+    "maildir": {"recipients": ("all", "existing"), "weight": ()},
 }
 
 
@@ -36,7 +43,10 @@ class MailstoreUrl:
     """host and port for smtp and lmtp, path for lmtp+unix and maildir.
 
     tls: off; opportunistic (used when offered, certificate not looked at); required (no mail without it); verify
-    (required, and the certificate must be of ``name`` or the host, signed by ``ca`` or the system's authorities).
+    (required, and the certificate must be of ``name`` or the host, signed by ``ca`` or the system's authorities);
+    verify-ca (required, signed by ``ca``, whatever its name). cert and key: PEM files, our certificate as a client.
+    sessions: at most at once, 0 for the default. rate: messages a second, 0 for no limit. weight: share of the
+    route's messages where any of its mailstores has one; 0: only when the others cannot.
     xclient: tell the client's address when offered; ``require`` refuses to deliver without.
     verify: ask by RCPT whether recipients exist. existing_only: a Maildir takes only recipients whose folder is there.
     """
@@ -51,6 +61,11 @@ class MailstoreUrl:
     xclient: XclientMode = "try"
     verify: bool = True
     existing_only: bool = False
+    cert: str = ""
+    key: str = ""
+    sessions: int = 0
+    rate: float = 0.0
+    weight: float = 0.0
 
     def __str__(self) -> str:
         if self.scheme in ("lmtp+unix", "maildir"):
@@ -69,8 +84,7 @@ class MailstoreUrl:
         else:
             (host, port), path = _host_and_port(text, parts), ""
         tls = cast(TlsMode, options.get("tls", "off" if scheme == "lmtp+unix" else "opportunistic"))
-        if tls != "verify" and (options.get("ca") or options.get("name")):
-            raise ValueError(f"{text!r}: ca= and name= mean something only with tls=verify; add it or remove them")
+        _check_tls(text, tls, options)
         return cls(
             scheme,
             host,
@@ -82,7 +96,37 @@ class MailstoreUrl:
             cast(XclientMode, options.get("xclient", "try")),
             options.get("verify", "yes") == "yes",
             options.get("recipients") == "existing",
+            options.get("cert", ""),
+            options.get("key", ""),
+            _whole(text, "sessions", options),
+            _number(text, "rate", options),
+            _number(text, "weight", options),
         )
+
+
+def _check_tls(text: str, tls: TlsMode, options: dict[str, str]) -> None:
+    if tls == "verify-ca" and (not options.get("ca") or options.get("name")):
+        raise ValueError(f"{text!r}: tls=verify-ca needs ca= and no name=; with a name write tls=verify")
+    if not tls.startswith("verify") and (options.get("ca") or options.get("name")):
+        raise ValueError(f"{text!r}: ca= and name= mean something only with tls=verify; add it or remove them")
+    if ("cert" in options) != ("key" in options):
+        raise ValueError(f"{text!r}: cert= and key= belong together; give both or none")
+    if "cert" in options and tls == "off":
+        raise ValueError(f"{text!r}: cert= and key= mean nothing with tls=off; remove them")
+
+
+def _whole(text: str, key: str, options: dict[str, str]) -> int:
+    value = options.get(key, "0")
+    if key in options and not (value.isascii() and value.isdigit() and 1 <= int(value) <= 10_000):
+        raise ValueError(f"{text!r}: {key}={value} must be a whole number from 1 to 10000")
+    return int(value)
+
+
+def _number(text: str, key: str, options: dict[str, str]) -> float:
+    value = options.get(key, "0")
+    if key in options and not (_NUMBER.fullmatch(value) and 0 < float(value) <= 1_000_000):
+        raise ValueError(f"{text!r}: {key}={value} must be a number above 0 such as 2 or 0.5")
+    return float(value)
 
 
 def _split(text: str) -> SplitResult:

@@ -17,6 +17,7 @@ from gateway.mail.transaction import Transaction
 
 Attributes = tuple[tuple[str, str], ...]
 _UNAVAILABLE = "[UNAVAILABLE]"
+_TEMPUNAVAIL = "[TEMPUNAVAIL]"
 _ORDER = ("NAME", "HELO", "PROTO", "DESTADDR", "DESTPORT", "PORT", "ADDR")
 _VALUE_OCTETS = 400
 
@@ -28,6 +29,8 @@ def attributes(tx: Transaction) -> Attributes:
     known = connection.client_known
     iprev = tx.findings.get("iprev")
     name = str(iprev.evidence.get("name", "")) if iprev and iprev.outcome is Outcome.PASS else ""
+    if iprev and iprev.outcome is Outcome.TEMPERROR:
+        name = _TEMPUNAVAIL  # the mailstore may then defer what it would refuse for a client without a name
     facts = {
         "NAME": name if known else "",
         "HELO": tx.hello.name if tx.hello else "",

@@ -20,6 +20,7 @@ from gateway.ports.mailstore import DeliveryResult, Handover, RecipientResult
         ("lmtp://[2001:db8::1]", "lmtp://[2001:db8::1]:24"),
         ("lmtp+unix:/run/lmtp", "lmtp+unix:/run/lmtp"),
         ("maildir:/var/mail?recipients=existing", "maildir:/var/mail"),
+        ("smtp://h?sessions=4&rate=0.5&weight=2&tls=required&cert=/c.pem&key=/k.pem", "smtp://h:25"),
         ("smtp://h:25?tls=verify&ca=/ca.pem&name=s.test&xclient=require&verify=no", "smtp://h:25"),
     ],
 )
@@ -43,6 +44,15 @@ def test_good_urls(text: str, shown: str) -> None:
         ("smtp://h?tls=off&tls=off", "twice"),
         ("smtp://h?ca=/x", "tls=verify"),
         ("smtp://[::1", "not a URL"),
+        ("smtp://h?tls=verify-ca", "needs ca="),
+        ("smtp://h?cert=/c.pem", "belong together"),
+        ("smtp://h?tls=off&cert=/c.pem&key=/k.pem", "tls=off"),
+        ("smtp://h?sessions=0", "from 1 to 10000"),
+        ("smtp://h?sessions=1.5", "from 1 to 10000"),
+        ("smtp://h?rate=-1", "above 0"),
+        ("smtp://h?rate=nan", "above 0"),
+        ("smtp://h?weight=0", "above 0"),
+        ("maildir:/m?sessions=2", "no option 'sessions'"),
     ],
 )
 def test_bad_urls_say_what_to_write(text: str, remedy: str) -> None:
