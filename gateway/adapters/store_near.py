@@ -7,7 +7,7 @@ Known gaps: a value changed by another node is seen here up to ``near_ttl`` seco
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from gateway.ports.clock import Clock
 from gateway.ports.store import Counter, GreylistAnswer, GreylistQuestion, Store
@@ -16,14 +16,27 @@ _CAPACITY = 20_000
 _NEAR_TTL = 30.0
 
 
-class NearStore:
-    """``ports.store.Store`` over another one. near_ttl in seconds; capacity counts values."""
+def _every(key: str, value: str) -> bool:  # noqa: ARG001
+    return True
 
-    def __init__(self, inner: Store, clock: Clock, near_ttl: float = _NEAR_TTL, capacity: int = _CAPACITY) -> None:
+
+class NearStore:
+    """``ports.store.Store`` over another one. near_ttl in seconds; capacity counts values; keep(key, value) says what
+    may be near at all."""
+
+    def __init__(
+        self,
+        inner: Store,
+        clock: Clock,
+        near_ttl: float = _NEAR_TTL,
+        capacity: int = _CAPACITY,
+        keep: Callable[[str, str], bool] = _every,
+    ) -> None:
         self._inner = inner
         self._clock = clock
         self._near_ttl = near_ttl
         self._capacity = capacity
+        self._may_keep = keep
         self._near: OrderedDict[str, tuple[str, float]] = OrderedDict()
 
     async def greylist(self, question: GreylistQuestion) -> GreylistAnswer:
@@ -63,6 +76,9 @@ class NearStore:
         await self._inner.close()
 
     def _keep(self, key: str, value: str, seconds: float) -> None:
+        if not self._may_keep(key, value):
+            self._near.pop(key, None)
+            return
         self._near[key] = (value, self._clock.monotonic() + seconds)
         self._near.move_to_end(key)
         if len(self._near) > self._capacity:

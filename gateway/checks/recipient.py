@@ -1,7 +1,9 @@
 """Does the recipient exist? Asked of the mailstore, remembered in the store.
 
-The cache may help, never harm: where the store is out, the mailstore is asked live. Where the mailstore is out, a
-recipient known within the last days is believed; an unknown one is never refused on old knowledge.
+Where a session with the mailstore is open, it is asked again even if the answer is remembered: that costs one round
+trip, and a mailbox that came or went counts at once. The cache may help, never harm: where the store is out, the
+mailstore is asked live. Where the mailstore is out, a recipient known within the last days is believed; an unknown one
+is never refused on old knowledge.
 
 Who asks for many recipients that do not exist is guessing: such questions are counted by the client's network, and
 above the limit the answer is POLICY instead of FAIL, which says nothing about the recipient any more. Recipients that
@@ -16,6 +18,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
+from typing import Final
 
 from gateway.checks.rate import network_of
 from gateway.checks.recipient_cache import DETAIL, remember, remembered
@@ -30,6 +34,9 @@ from gateway.ports.store import Counter
 
 log = logging.getLogger("mxgw.checks")
 
+LIVE_SECONDS: Final = 1.0
+"""How long an open session may take to answer what is remembered anyway."""
+
 _asking: dict[tuple[int, str], asyncio.Task[RecipientStatus]] = {}
 """Questions on their way, by directory and address: a burst of mail to one recipient asks once."""
 
@@ -42,10 +49,15 @@ async def recipient(tx: Transaction, ports: Ports, settings: CheckSettings) -> F
     if tx.rcpt is None:
         return None
     now = ports.clock.now()
-    kept = await remembered(ports.store, ports.clock, tx.rcpt)
-    if kept and kept.fresh(now, settings):
-        unknown = await _counted(tx, ports, settings) if kept.known is Known.NO else 0.0
-        return await _finding(tx, ports, settings, RecipientStatus(kept.known, kept.detail, cached=True), unknown)
+    kept = None if ports.listed(tx.rcpt.domain) else await remembered(ports.store, ports.clock, tx.rcpt)
+    fresh = kept if kept and kept.fresh(now, settings) else None
+    if fresh and ports.live(tx.rcpt.domain):
+        with suppress(PortFailure, TimeoutError):
+            async with asyncio.timeout(LIVE_SECONDS):
+                return await _answered(tx, ports, settings, await _ask_once(ports, tx.rcpt))
+    if fresh:
+        unknown = await _counted(tx, ports, settings) if fresh.known is Known.NO else 0.0
+        return await _finding(tx, ports, settings, RecipientStatus(fresh.known, fresh.detail, cached=True), unknown)
     try:
         status = await _ask_once(ports, tx.rcpt)
     except PortFailure:
@@ -53,6 +65,12 @@ async def recipient(tx: Transaction, ports: Ports, settings: CheckSettings) -> F
             evidence: dict[str, Fact] = {"cached": True, "stale": True, "detail": kept.detail}
             return Finding("recipient", Outcome.PASS, "known", evidence)
         raise
+    return await _answered(tx, ports, settings, status)
+
+
+async def _answered(tx: Transaction, ports: Ports, settings: RecipientSettings, status: RecipientStatus) -> Finding:
+    """Remembered and counted, as far as that is of use."""
+    assert tx.rcpt is not None
     if status.cached or status.known is Known.UNVERIFIABLE:
         unknown = await _counted(tx, ports, settings) if status.known is Known.NO else 0.0
     elif status.known is Known.NO:

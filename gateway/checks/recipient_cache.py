@@ -1,11 +1,11 @@
 """What the mailstores said of recipients, kept in the store; read and written by the check, flushed by people.
 
-One value an address, and one mark a domain: whatever was kept before the mark does not count (the store cannot list
-its keys, which are hashed in Redis). The mark is looked at once in 30 s a domain and process. The cache may help, never
-harm: where the store is out nothing is remembered and nothing fails.
+One value an address, and one mark a domain and one for all: whatever was kept before a mark does not count (the store
+cannot list its keys, which are hashed in Redis). A mark is looked at once in 30 s a domain and process, but before each
+refusal from memory: a new mailbox works on all nodes as soon as it was flushed. The cache may help, never harm: where
+the store is out nothing is remembered and nothing fails.
 
-Known gaps: a flush of a whole domain reaches a running process up to 30 s later; so does one of an address that another
-process keeps near.
+Known gaps: that a recipient exists is believed by a running process for up to 30 s after a flush.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 from weakref import WeakKeyDictionary
@@ -29,6 +30,7 @@ log = logging.getLogger("mxgw.checks")
 DETAIL: Final = 200
 _MARK_SECONDS: Final = 30.0
 _MARKS: Final = 10_000
+_ALL: Final = "*"
 _marks: WeakKeyDictionary[Store, dict[str, tuple[float, float]]] = WeakKeyDictionary()
 """By store and domain: the time of its last flush, and until when (monotonic) that is believed."""
 
@@ -60,6 +62,8 @@ async def remembered(store: Store, clock: Clock, mailbox: Mailbox) -> Remembered
     try:
         # together: one round trip's time
         text, mark = await asyncio.gather(store.get(_key(mailbox)), _mark(store, clock, mailbox.domain))
+        if text is not None and _refuses(text):
+            mark = await _mark(store, clock, mailbox.domain, anew=True)
     except PortFailure as failure:
         log.debug("recipient cache not read: %s", failure)
         return None
@@ -94,9 +98,27 @@ async def flush_address(store: Store, mailbox: Mailbox) -> None:
 
 async def flush_domain(store: Store, clock: Clock, domain: str, settings: RecipientSettings) -> None:
     """Forget all addresses of a domain (A-label). Raises PortFailure('store')."""
-    longest = max(settings.positive_ttl, settings.negative_ttl, settings.stale_ttl)
+    await _flush(store, clock, domain, [settings])
+
+
+async def flush_all(store: Store, clock: Clock, settings: Sequence[RecipientSettings]) -> None:
+    """Forget all addresses. settings: those of all profiles. Raises PortFailure('store')."""
+    await _flush(store, clock, _ALL, settings)
+
+
+async def _flush(store: Store, clock: Clock, domain: str, settings: Sequence[RecipientSettings]) -> None:
+    longest = max(max(one.positive_ttl, one.negative_ttl, one.stale_ttl) for one in settings)
     await store.put(_mark_key(domain), repr(clock.now()), longest)
-    _marks.get(store, {}).pop(domain, None)
+    _marks.pop(store, None)
+
+
+def may_be_near(key: str, value: str) -> bool:
+    """Whether a process may keep a value of the store for itself: no refusal, and no mark, which has its own time."""
+    return not key.startswith(_mark_key("")) and not (key.startswith("rcpt:") and _refuses(value))
+
+
+def _refuses(text: str) -> bool:
+    return text.startswith(f'["{Known.NO.value}"')
 
 
 def _key(mailbox: Mailbox) -> str:
@@ -107,17 +129,21 @@ def _mark_key(domain: str) -> str:
     return f"rcpt-flushed:{domain}"
 
 
-async def _mark(store: Store, clock: Clock, domain: str) -> float:
+async def _mark(store: Store, clock: Clock, domain: str, *, anew: bool = False) -> float:
     marks = _marks.setdefault(store, {})
     at, until = marks.get(domain, (0.0, 0.0))
-    if clock.monotonic() < until:
+    if clock.monotonic() < until and not anew:
         return at
-    text = await store.get(_mark_key(domain))
-    try:
-        at = float(text) if text else 0.0
-    except ValueError:
-        at = 0.0
+    texts = await asyncio.gather(store.get(_mark_key(domain)), store.get(_mark_key(_ALL)))
+    at = max(_seconds(text) for text in texts)
     if len(marks) >= _MARKS:
         marks.clear()  # a wildcard route lets strangers choose the names
     marks[domain] = (at, clock.monotonic() + _MARK_SECONDS)
     return at
+
+
+def _seconds(text: str | None) -> float:
+    try:
+        return float(text) if text else 0.0
+    except ValueError:
+        return 0.0

@@ -27,6 +27,8 @@ COMMANDS = {
     "policy": ("gateway.cli.policy", "check, test and show policies"),
     "explain": ("gateway.cli.explain", "say what would happen to a message, and why"),
     "send": ("gateway.cli.send", "send one message and show the dialog"),
+    "rcpt": ("gateway.cli.rcpt", "ask for a recipient, or forget what is known of one"),
+    "doctor": ("gateway.cli.doctor", "look at what stands behind the node, and for ways around it"),
     "version": ("gateway.cli.version", "show the version"),
 }
 """Command -> module and help. A module is imported when its command is called, so that --help stays quick."""

@@ -16,6 +16,7 @@ import pydantic
 
 from gateway.config.masking import masked
 from gateway.config.model import Settings, split_address
+from gateway.delivery.recipients_list import read_list
 from gateway.yamlfile import Document, Fault, FaultsError, dotted, faults_from, read
 
 SCALARS = ("hostname", "authserv_id", "store", "policy", "state_dir", "spool_dir", "workers", "header_prefix", "secret")
@@ -114,6 +115,7 @@ def _cross_faults(document: Document, data: Mapping[str, Any], folder: Path) -> 
     yield from _tls_faults(document, data.get("tls"), folder)
     yield from _folder_faults(document, data, folder)
     policy = data.get("policy")
+    yield from _recipient_faults(document, data, folder)
     if isinstance(policy, str) and policy:
         yield from _policy_faults(document, policy, folder / policy)
 
@@ -159,6 +161,22 @@ def _route_faults(document: Document, data: Mapping[str, Any]) -> Iterator[Fault
 
 
 def _tls_faults(document: Document, tls: object, folder: Path) -> Iterator[Fault]:
+def _recipient_faults(document: Document, data: Mapping[str, Any], folder: Path) -> Iterator[Fault]:
+    for n, route in _sections(data, "routes"):
+        recipients = route.get("recipients")
+        written = recipients.get("file") if isinstance(recipients, dict) else None
+        if not isinstance(written, str):
+            continue
+        if not (folder / written).is_file():
+            path = ("routes", n, "recipients", "file")
+            yield document.fault(path, f"there is no file '{written}'", "make it: one address or @domain a line")
+            continue
+        try:
+            read_list(folder / written)
+        except FaultsError as error:
+            yield from error.faults
+
+
     if not isinstance(tls, dict):
         return
     from gateway.config.certificate import file_faults  # cryptography is slow to import

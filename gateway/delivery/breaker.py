@@ -50,6 +50,16 @@ class Health:
 
 
 @runtime_checkable
+class Pooled(Protocol):
+    """A mailstore that keeps sessions open."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether one waits that can be asked for a recipient."""
+        ...
+
+
+@runtime_checkable
 class Watched(Protocol):
     """A mailstore that knows how it is; one that does not (a Maildir) counts as free."""
 

@@ -59,6 +59,11 @@ class Pool:
         """Sessions that wait for work."""
         return len(self._idle)
 
+    @property
+    def ready(self) -> bool:
+        """Whether one of them was told of no client."""
+        return any(session.client is None and session.wire.alive for session in self._idle)
+
     def standing(self) -> Standing:
         """Free, busy or down."""
         if not self._breaker.up:

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from gateway.delivery.breaker import Health, Standing, Watched
+from gateway.delivery.breaker import Health, Pooled, Standing, Watched
 from gateway.mail.address import Mailbox
 from gateway.mail.finding import Cause, Why
 from gateway.mail.message import OutgoingMessage
@@ -66,14 +66,17 @@ class Router:
         observer: Observer | None = None,
         on_result: OnResult | None = None,
         chance: Callable[[], float] = random.random,
+        ledger: DeliveryLedger | None = None,
     ) -> None:
         """on_result is called with each hand-over's result, also when the caller of ``deliver`` is gone; it must
-        return at once. chance (0 to 1) draws among weighted mailstores."""
+        return at once. chance (0 to 1) draws among weighted mailstores. ledger: without one a retry is a message like
+        any other."""
         self._routes = tuple(routes)
         self._exact = {domain: route for route in reversed(self._routes) for domain in route.domains}
         self._observer = observer or NullObserver()
         self._on_result = on_result
         self._chance = chance
+        self._ledger = ledger
         self._running: set[asyncio.Task[DeliveryResult]] = set()
 
     @property
@@ -117,6 +120,11 @@ class Router:
         task.add_done_callback(self._done)
         return await asyncio.shield(task)
 
+    def reply_read(self, delivery: DeliveryResult) -> None:
+        """The client has read what we said about this delivery, and will not come again for those that have it."""
+        if self._ledger:
+            self._ledger.reply_read(delivery)
+
     def _done(self, task: asyncio.Task[DeliveryResult]) -> None:
         self._running.discard(task)
         if not task.cancelled() and (error := task.exception()):
@@ -124,7 +132,10 @@ class Router:
             log.error("%s crashed", task.get_name(), exc_info=error)
 
     async def _hand_over(self, tx: Transaction, message: OutgoingMessage, budget: float) -> DeliveryResult:
-        result = await self._failover(tx, message, budget)
+        if self._ledger:
+            result = await self._ledger.deliver(tx, message, budget, self._failover)
+        else:
+            result = await self._failover(tx, message, budget)
         if self._on_result:
             self._on_result(result)
         return result
@@ -159,6 +170,14 @@ class Router:
         route = self.route_for(domain)
         return route is not None and route.recipients is not None
 
+    def live(self, domain: str) -> bool:
+        """Whether the mailstore that would be asked for that domain's recipients has an open session for it."""
+        route = self.route_for(domain)
+        if route is None or route.recipients is not None:
+            return False
+        first = sorted(route.mailstores, key=_standing)[0]
+        return isinstance(first, Pooled) and first.ready
+
     async def recipient(self, mailbox: Mailbox) -> RecipientStatus:
         """Ask the mailstores of the route in order. Raises the last one's PortFailure when none can say."""
         route = self.route_for(mailbox.domain)
@@ -179,7 +198,9 @@ class Router:
         return len(self._running)
 
     async def close(self) -> None:
-        """Close every mailstore once. Call after ``drain``."""
+        """Close every mailstore once. Call after ``drain`` and before the store of the ledger is closed."""
+        if self._ledger:
+            await self._ledger.close()
         for mailstore in self._mailstores():
             await mailstore.close()
 
@@ -202,7 +223,14 @@ def _drawn(mailstores: Sequence[Mailstore], weights: Sequence[float], chance: Ca
     return order + [store for store, weight in zip(mailstores, weights, strict=True) if weight == 0]
 
 
-_SEVERITY = (Handover.DELIVERED, Handover.REFUSED, Handover.DEFERRED, Handover.MAYBE)
+_SEVERITY = (
+    Handover.DELIVERED,
+    Handover.BEFORE,
+    Handover.REFUSED,
+    Handover.BUSY,
+    Handover.DEFERRED,
+    Handover.MAYBE,
+)
 
 
 def worst(result: DeliveryResult) -> Handover:

@@ -79,6 +79,11 @@ class RelayMailstore:
         """Sessions kept for the next transaction."""
         return self._pool.idle
 
+    @property
+    def ready(self) -> bool:
+        """Whether a callout finds an open session: one that was told of no client, and recipients are asked for."""
+        return self._dialect.url.verify and self._pool.ready
+
     def standing(self) -> Standing:
         """Free, busy (sessions or rate), or down."""
         standing = self._pool.standing()

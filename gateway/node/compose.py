@@ -18,6 +18,7 @@ from gateway.adapters.dns_zone import ZoneResolver
 from gateway.adapters.store_memory import MemoryStore
 from gateway.adapters.store_near import NearStore
 from gateway.adapters.store_open import open_store
+from gateway.checks.recipient_cache import may_be_near
 from gateway.config import RouteSettings, Settings, split_address
 from gateway.delivery.open import open_mailstore
 from gateway.delivery.recipients_list import AcceptedRecipients, FileRecipients, ListedRecipients, RecipientList
@@ -103,11 +104,11 @@ def worker_for(
     dns = resolver_for(settings, clock, observer)
     secret = settings.secret.get_secret_value().encode() if settings.secret else b""
     shared = TimedStore(open_store(settings.store, settings.state_dir, clock, secret), observer.store_op)
-    store = NearStore(shared, clock)
+    store = NearStore(shared, clock, keep=may_be_near)
     router = router_for(settings, observer)
     services = Services(
         identity=identity_of(settings),
-        pipeline=Pipeline(Ports(dns, store, router, clock, router.listed)),
+        pipeline=Pipeline(Ports(dns, store, router, clock, router.listed, router.live)),
         policy=policy,
         relay=router,
         observer=observer,
@@ -120,7 +121,22 @@ def worker_for(
 def live_ports(settings: Settings, router: Router) -> Ports:
     """Real DNS, an empty store in memory: for ``mxgw explain`` on a node."""
     clock = SystemClock()
-    return Ports(resolver_for(settings, clock), MemoryStore(clock), router, clock, router.listed)
+    return Ports(resolver_for(settings, clock), MemoryStore(clock), router, clock, router.listed, router.live)
+
+
+def zone_or_net(settings: Settings | None, zone: Path | None) -> Resolver:
+    """For commands: DNS from a master file, else by the settings' resolvers, else by the system's. Raises ValueError,
+    OSError."""
+    if zone is not None:
+        return ZoneResolver.from_text(zone.read_text(encoding="utf-8"))
+    return resolver_for(settings, SystemClock()) if settings else CachingResolver(NetResolver(None), SystemClock())
+
+
+def shared_store(settings: Settings) -> tuple[Store, Clock]:
+    """The store that the nodes share, and its clock, for commands. Raises ValueError, OSError."""
+    clock = SystemClock()
+    secret = settings.secret.get_secret_value().encode() if settings.secret else b""
+    return open_store(settings.store, settings.state_dir, clock, secret), clock
 
 
 def offline_ports(router: Router, zone: Path | None = None) -> Ports:
@@ -128,4 +144,4 @@ def offline_ports(router: Router, zone: Path | None = None) -> Ports:
     OSError."""
     clock = SystemClock()
     dns: Resolver = ZoneResolver.from_text(zone.read_text(encoding="utf-8")) if zone else BrokenResolver()
-    return Ports(dns, MemoryStore(clock), router, clock, router.listed)
+    return Ports(dns, MemoryStore(clock), router, clock, router.listed, router.live)

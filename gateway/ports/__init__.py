@@ -5,6 +5,7 @@ Known gaps: none.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.ports.clock import Clock
@@ -13,11 +14,19 @@ from gateway.ports.mailstore import RecipientDirectory
 from gateway.ports.store import Store
 
 
+def _nowhere(domain: str) -> bool:  # noqa: ARG001
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The ports that checks may use. Tests and ``mxgw explain`` put other adapters behind them."""
+    """The ports that checks may use. Tests and ``mxgw explain`` put other adapters behind them. listed: whether the
+    recipients of a domain stand in a list of our own; then nothing about them is kept in the store. live: whether a
+    session with a domain's mailstore is open, so that asking costs a round trip only."""
 
     dns: Resolver
     store: Store
     recipients: RecipientDirectory
     clock: Clock
+    listed: Callable[[str], bool] = _nowhere
+    live: Callable[[str], bool] = _nowhere

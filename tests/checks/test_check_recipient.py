@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
@@ -178,3 +179,25 @@ async def test_an_address_and_a_domain_can_be_flushed() -> None:
     assert (await house.ask()).evidence["cached"] is False  # kept at the second of the flush: asked once more
     house.clock.time += 1
     assert (await house.ask()).evidence["cached"] is True
+
+
+async def test_an_open_session_is_asked_again_and_what_is_kept_counts_where_it_does_not_answer() -> None:
+    house = House(Known.NO)
+    await house.ask()
+    house.ports = replace(house.ports, live=lambda domain: domain == "example.org")
+    house.directory.known = Known.YES  # the mailbox was made a minute ago
+    found = await house.ask()
+    assert (found.outcome, found.evidence["cached"]) == (Outcome.PASS, False)
+    house.directory.out = True
+    found = await house.ask()
+    assert (found.outcome, found.evidence["cached"], found.evidence["stale"]) == (Outcome.PASS, True, False)
+
+
+async def test_an_open_session_that_hangs_does_not_hold_up_what_is_known() -> None:
+    house = House()
+    await house.ask()
+    house.ports = replace(house.ports, live=lambda _: True)
+    house.directory.gate.clear()
+    found = await house.ask()
+    assert (found.outcome, found.evidence["cached"]) == (Outcome.PASS, True)
+    house.directory.gate.set()

@@ -1,0 +1,153 @@
+"""``mxgw doctor``: what stands behind a node, looked at from here: ``mailstore`` and ``bypass``.
+
+``mailstore`` asks each mailstore for a recipient that cannot exist. ``bypass`` looks for ways around the gateway: hosts
+of the domain that take its mail from anybody. Leaves with 1 where something is wrong.
+
+Known gaps: ``bypass`` sees what this machine may reach: run it from outside of your own networks too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gateway.cli.output import (
+    CommandError,
+    config_argument,
+    output_argument,
+    settings_path,
+    show_columns,
+    show_json,
+)
+from gateway.cli.sysexits import DATAERR, NEGATIVE, OK, UNAVAILABLE, USAGE
+
+if TYPE_CHECKING:
+    from gateway.config import Settings
+    from gateway.delivery.bypass import Answer, Target
+    from gateway.delivery.recipients_probe import Probe
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """One sub-command for each thing to look at."""
+    kinds = parser.add_subparsers(dest="what", metavar="WHAT", required=True)
+    mailstore = kinds.add_parser("mailstore", help="do the mailstores refuse recipients that do not exist?")
+    config_argument(mailstore)
+    output_argument(mailstore)
+    bypass = kinds.add_parser("bypass", help="does a host of the domain take mail that did not pass the gateway?")
+    bypass.add_argument("--domain", required=True, metavar="D", help="a recipient domain of ours")
+    bypass.add_argument("--rcpt", metavar="ADDRESS", help="recipient to ask for; default: postmaster@D")
+    bypass.add_argument(
+        "--target", action="append", default=[], metavar="HOST[:PORT]", help="ask this host too; may be repeated"
+    )
+    bypass.add_argument("--only-targets", action="store_true", help="look up no names, ask --target only")
+    bypass.add_argument("--gateway", action="append", default=[], metavar="HOST", help="a host that is the gateway")
+    bypass.add_argument("--zone", type=Path, metavar="FILE", help="answer DNS from this master file")
+    bypass.add_argument("--timeout", type=float, default=15.0, metavar="SECONDS", help="for each host; default 15")
+    config_argument(bypass)
+    output_argument(bypass)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Look and tell."""
+    return _mailstore(args) if args.what == "mailstore" else _bypass(args)
+
+
+def _mailstore(args: argparse.Namespace) -> int:
+    from gateway.config import load_settings
+    from gateway.delivery.recipients_probe import Recipients
+    from gateway.node.self_test import as_json, probe_all
+
+    settings = load_settings(settings_path(args.config), os.environ)
+    try:
+        probes = asyncio.run(probe_all(settings))
+    except (ValueError, OSError) as error:
+        raise CommandError(DATAERR, str(error)) from error
+    if args.output == "json":
+        show_json("doctor-mailstore", {"mailstores": [as_json(probe) for probe in probes]})
+    else:
+        _show_probes(probes)
+    results = {probe.result for probe in probes}
+    if Recipients.ACCEPTS_ALL in results:
+        return NEGATIVE
+    return UNAVAILABLE if Recipients.UNREACHABLE in results else OK
+
+
+def _show_probes(probes: list[Probe]) -> None:
+    from gateway.delivery.recipients_probe import MEANING
+
+    rows = [("ROUTE", "MAILSTORE", "RESULT", "MEANING", "REPLY")]
+    rows += [(p.route, p.mailstore, p.result.value, MEANING[p.result], _printable(p.detail)) for p in probes]
+    show_columns(rows)
+
+
+def _bypass(args: argparse.Namespace) -> int:
+    from gateway.delivery.bypass import Answer
+
+    targets, answers = asyncio.run(_ask(args))
+    if args.output == "json":
+        show_json("doctor-bypass", {"domain": args.domain, "targets": [_as_json(one) for one in answers]})
+    else:
+        rows = [("TARGET", "ADDRESS", "WHY", "RESULT", "REPLY")]
+        rows += [(str(a.target), a.address or "-", a.target.why, a.result.value, _printable(a.detail)) for a in answers]
+        show_columns(rows)
+        if not targets:
+            print("no host was found to ask; name some with --target")
+    return NEGATIVE if any(isinstance(one, Answer) and one.open for one in answers) else OK
+
+
+async def _ask(args: argparse.Namespace) -> tuple[list[Target], list[Answer]]:
+    from gateway.delivery.bypass import ask, targets_of
+    from gateway.mail.address import AddressError, parse_domain, parse_mailbox
+    from gateway.node.compose import zone_or_net
+
+    try:
+        domain = parse_domain(args.domain)
+        mailbox = parse_mailbox(args.rcpt or f"postmaster@{domain}")
+    except AddressError as error:
+        raise CommandError(USAGE, str(error)) from error
+    settings = _settings(args)
+    try:
+        dns = zone_or_net(settings, args.zone)
+        targets = await targets_of(
+            domain,
+            dns,
+            given=args.target,
+            gateways=[*args.gateway, *([settings.hostname] if settings else [])],
+            look_up=not args.only_targets,
+        )
+    except (ValueError, OSError) as error:
+        raise CommandError(DATAERR, str(error)) from error
+    hello = settings.hostname if settings else "localhost"
+    try:
+        found = await asyncio.gather(*(ask(target, mailbox, dns, hello, args.timeout) for target in targets))
+    finally:
+        await dns.close()
+    return targets, [answer for answers in found for answer in answers]
+
+
+def _settings(args: argparse.Namespace) -> Settings | None:
+    from gateway.config import load_settings
+
+    if args.config is not None:
+        return load_settings(args.config, os.environ)
+    path = settings_path(None)
+    return load_settings(path, os.environ) if path.exists() else None
+
+
+def _as_json(answer: Answer) -> dict[str, Any]:
+    return {
+        "target": str(answer.target),
+        "address": answer.address,
+        "why": answer.target.why,
+        "result": answer.result.value,
+        "open": answer.open,
+        "detail": answer.detail,
+    }
+
+
+def _printable(text: str) -> str:
+    """What a stranger wrote must not move the operator's cursor."""
+    return "".join(char if char.isprintable() else "?" for char in text)
