@@ -54,7 +54,8 @@ def identity_of(reverse_path: ReversePath, hello: str) -> tuple[Identity, str, s
     The null reverse-path stands for postmaster at the EHLO name."""
     if reverse_path is not NULL:
         # section 4.3: no local part stands for postmaster
-        return "mailfrom", reverse_path.local_part or "postmaster", "" if reverse_path.is_literal else reverse_path.domain
+        domain = "" if reverse_path.is_literal else reverse_path.domain
+        return "mailfrom", reverse_path.local_part or "postmaster", domain
     try:
         return "helo", "postmaster", parse_domain(hello)
     except AddressError:

@@ -24,6 +24,7 @@ from gateway.mail.transaction import Transaction
 # RFC 2045 tokens less what simple readers trip over (quotes, percent signs); all else is quoted
 _TOKEN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,299}")
 _MAILBOX = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}@[A-Za-z0-9][A-Za-z0-9.-]{0,254}")
+_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")
 _DKIM_WORDS = frozenset(Outcome) - {Outcome.SOFTFAIL}
 _DMARC_WORDS = frozenset({Outcome.NONE, Outcome.PASS, Outcome.FAIL, Outcome.TEMPERROR, Outcome.PERMERROR})
 _IPREV_WORDS = frozenset({Outcome.PASS, Outcome.FAIL, Outcome.TEMPERROR, Outcome.PERMERROR})
@@ -153,7 +154,8 @@ def claims(message: Message, authserv_id: str, header_prefix: str = "X-Gateway-"
 
 
 def _claims(value: bytes, ours: str) -> bool:
-    text = value.decode("utf-8", "replace")
+    # what nobody sees separates nothing: some readers skip it
+    text = _INVISIBLE.sub("", value.decode("utf-8", "replace"))
     said = _authserv_id(text)
     if said is None:
         # no reader agrees with the next on such a field: what only might be ours goes
@@ -195,7 +197,7 @@ def _decoded(word: str) -> str:
 
 
 def _comparable(name: str) -> str:
-    text = re.sub(r"[\x00-\x20\x7f\u00ad\u200b-\u200f\ufeff]", "", name).rstrip(".").lower()
+    text = re.sub(r"[\x00-\x20\x7f]", "", _INVISIBLE.sub("", name)).rstrip(".").lower()
     if text.isascii():
         return text
     try:

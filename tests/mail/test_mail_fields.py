@@ -144,7 +144,9 @@ def transactions(draw: st.DrawFn) -> Transaction:
     found = {
         "iprev": Finding("iprev", draw(outcomes), draw(hostile), {"name": draw(hostile)}),
         "spf": Finding("spf", draw(outcomes), draw(hostile), {"identity": draw(st.sampled_from(["mailfrom", "helo"]))}),
-        "dkim": DkimFinding("dkim", draw(outcomes), draw(hostile), signatures=tuple(draw(st.lists(signature, max_size=3)))),
+        "dkim": DkimFinding(
+            "dkim", draw(outcomes), draw(hostile), signatures=tuple(draw(st.lists(signature, max_size=3)))
+        ),
         "dmarc": Finding(
             "dmarc", draw(outcomes), draw(hostile), {"author_domain": draw(hostile), "policy": draw(hostile)}
         ),
@@ -154,7 +156,9 @@ def transactions(draw: st.DrawFn) -> Transaction:
         id=draw(hostile) or "x",
         hello=Hello(draw(st.sampled_from(["EHLO", "HELO"])), draw(hostile)),
         envelope=Envelope(
-            Mailbox(draw(hostile), draw(hostile)), (Mailbox(draw(hostile), draw(hostile)),), smtputf8=draw(st.booleans())
+            Mailbox(draw(hostile), draw(hostile)),
+            (Mailbox(draw(hostile), draw(hostile)),),
+            smtputf8=draw(st.booleans()),
         ),
         connection=Connection("S", ip_address("2001:db8::7"), tls=Tls(draw(hostile), draw(hostile))),
         findings=found,
