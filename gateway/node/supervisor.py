@@ -1,7 +1,8 @@
 """The parent process: sockets, workers, signals, reload, the admin port. It never touches mail.
 
-SIGHUP reads policy and certificate again; SIGTERM or SIGINT drains; a second one ends at once. The new policy and
-certificate are judged here, once, before any worker hears of them: what is broken changes nothing.
+SIGHUP reads policy and certificates again (certificates also when their files change); SIGTERM or SIGINT drains; a
+second one ends at once. Policy and certificates are judged here, once, before any worker hears of them: what is broken
+changes nothing.
 
 Known gaps: the settings file itself is read at the start only.
 """
@@ -24,6 +25,7 @@ from typing import Final
 from gateway import __version__
 from gateway.config import Settings
 from gateway.node.banner import banner
+from gateway.node.certificates import Certificates
 from gateway.node.channel import Said
 from gateway.node.crew import Crew
 from gateway.node.policy_source import read_policy
@@ -57,7 +59,12 @@ def run(settings: Settings) -> int:
         return UNAVAILABLE
     try:
         if settings.tls:
-            certificate = CertificateHolder(settings.tls.certificate, settings.tls.key)
+            certificate = CertificateHolder(
+                *settings.tls.pairs[0],
+                *settings.tls.pairs[1:],
+                ciphers=settings.tls.ciphers,
+                tickets=settings.tls.tickets,
+            )
         else:
             certificate = CertificateHolder(*ensure_self_signed(settings.state_dir, settings.hostname))
     except (CertificateError, OSError) as error:
@@ -100,7 +107,6 @@ class Supervisor:
         self._folder = folder
         self._listening = listening
         self._admin = admin
-        self._certificate = certificate
         self._policy_text = read_policy(settings)
         self._metrics = NodeMetrics(folder)
         self._stop = asyncio.Event()
@@ -125,6 +131,7 @@ class Supervisor:
             }
         )
         self._adopt(self._policy_text.parse())
+        self._certificates = Certificates(certificate, self._metrics, self._tell_certificates)
         self._health.certificate_not_after = certificate.not_after
         self._crew: Crew | None = None
         self._reloading = asyncio.Lock()
@@ -147,8 +154,8 @@ class Supervisor:
         for listener in settings.listeners:
             if listener.proxy_protocol and listener.proxy_protocol.header != "required":
                 log.warning(
-                    "clients without a PROXY header have no known address: no check judges it (iprev, dnsbl, rate, spf, "
-                    "greylist), no limit a client holds",
+                    "clients without a PROXY header have no known address: no check judges it (iprev, dnsbl, rate, spf "
+                    "and greylist), no limit a client holds",
                     extra={"event": "client_unknown", "listener": listener.name or listener.address},
                 )
         admin = AdminServer(
@@ -169,7 +176,11 @@ class Supervisor:
             on_gone=self._worker_gone,
             on_ready=self._worker_ready,
         )
+        watch = asyncio.create_task(self._certificates.watch())
+        tasks.add(asyncio.create_task(self._watch_recipients()))
         await self._stop.wait()
+        for task in (watch, *tasks):
+            task.cancel()
         self._health.draining = True
         log.info("draining", extra={"event": "drain", "seconds": settings.limits.drain_timeout})
         await self._crew.drain(settings.limits.drain_timeout + 10.0)
@@ -177,6 +188,12 @@ class Supervisor:
         log.info("stopped", extra={"event": "stopped"})
         self._log.writer.close()
         return OK
+
+    async def _watch_recipients(self) -> None:
+        # imported late, since it brings the mailstore clients along: the workers' start does not wait for that
+        from gateway.node.self_test import watch_recipients
+
+        await watch_recipients(self._settings, self._health.recipients_seen)
 
     def _told_to_stop(self) -> None:
         self._signals += 1
@@ -188,10 +205,9 @@ class Supervisor:
     async def reload(self) -> None:
         """Read policy and certificate again; tell the workers of what is sound."""
         async with self._reloading:
-            policy = await self._reload_policy()
-            tls = await self._reload_certificate()
-            if self._crew and (policy or tls):
-                self._crew.tell({"do": "reload", "policy": self._policy_said() if policy else None, "certificate": tls})
+            if await self._reload_policy() and self._crew:
+                self._crew.tell({"do": "reload", "policy": self._policy_said()})
+            await self._certificates.reload()
 
     async def _reload_policy(self) -> bool:
         try:
@@ -212,16 +228,10 @@ class Supervisor:
         )
         return True
 
-    async def _reload_certificate(self) -> bool:
-        try:
-            await asyncio.to_thread(self._certificate.reload)
-        except CertificateError as error:
-            log.error("%s", error, extra={"event": "tls"})
-            self._metrics.reloaded("tls", ok=False)
-            return False
-        self._health.certificate_not_after = self._certificate.not_after
-        self._metrics.reloaded("tls", ok=True)
-        return True
+    def _tell_certificates(self) -> None:
+        self._health.certificate_not_after = self._certificates.not_after
+        if self._crew:
+            self._crew.tell({"do": "reload", "tls": self._certificates.said()})
 
     def _adopt(self, policy: Policy) -> None:
         self._health.policy_digest = policy.digest
@@ -239,8 +249,7 @@ class Supervisor:
         return {
             "settings": settings,
             "policy": self._policy_said(),
-            "certificate": str(self._certificate.certificate.absolute()),
-            "key": str(self._certificate.key.absolute()),
+            "tls": self._certificates.said(),
             "log_lock": str(self._folder / "log.lock"),
         }
 

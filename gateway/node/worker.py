@@ -3,7 +3,7 @@
 It gets settings, policy and certificate from the supervisor, says once a second how it is, and drains when it is told
 to, when it gets SIGTERM, or when the supervisor is gone.
 
-Known gaps: a certificate that was broken on the disk after the start keeps a restarted worker from starting.
+Known gaps: none.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import logging
 import os
 import signal
 import socket
+import ssl
 import sys
 import time
 from collections.abc import Sequence
@@ -22,13 +23,16 @@ from typing import Any, Final
 
 from gateway.checks import CHECKS
 from gateway.config import Settings
+from gateway.node.certificates import TlsSaid
 from gateway.node.channel import Channel, Said
 from gateway.node.compose import Worker, worker_for
 from gateway.node.policy_source import PolicyText
 from gateway.ops.log import Log, standard_output
 from gateway.ops.metrics import MetricsObserver
 from gateway.policy.model import Policy
-from gateway.smtp.tls import CertificateError, CertificateHolder
+from gateway.smtp.identify import HeaderUse
+from gateway.smtp.tls import CertificateError, make_context
+from gateway.smtp.tls_pair import pair_from
 from gateway.yamlfile import FaultsError
 
 log = logging.getLogger("mxgw.node")
@@ -48,7 +52,7 @@ class Work:
         self._observer = MetricsObserver(self._log.emit)
         writer.on_drop = self._observer.log_dropped.inc
         self._policy = self._parse(start["policy"])
-        self._certificate = CertificateHolder(Path(start["certificate"]), Path(start["key"]))
+        self._tls = _context(start["tls"])
         self._lag = 0.0
         self._drain = asyncio.Event()
         self._worker: Worker | None = None
@@ -60,15 +64,20 @@ class Work:
         """Serve until drained. Returns the exit code: 0 when all sessions ended in time, else 1."""
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._drain.set)
         settings = self._settings
-        worker = self._worker = worker_for(settings, lambda: self._policy, self._certificate.context, self._observer)
+        worker = self._worker = worker_for(settings, lambda: self._policy, lambda: self._tls, self._observer)
         self._observer.known(
             (store.name for route in worker.router.routes for store in route.mailstores),
             (),
             dict.fromkeys(check.name for check in CHECKS),
         )
         for sock, listener in zip(sockets, settings.listeners, strict=True):
-            trusted = listener.proxy_protocol.trusted if listener.proxy_protocol else ()
-            await worker.server.start(sock, listener.name or listener.address, trusted)
+            proxy, name = listener.proxy_protocol, listener.name or listener.address
+            if proxy is None:
+                await worker.server.start(sock, name, xclient=listener.xclient)
+                continue
+            await worker.server.start(
+                sock, name, proxy.trusted, direct=proxy.direct, header=HeaderUse(proxy.header), xclient=listener.xclient
+            )
         self._channel.say({"ready": True, **self._beat(worker)})
         tasks = [asyncio.create_task(self._beats(worker)), asyncio.create_task(self._orders())]
         await self._drain.wait()
@@ -98,16 +107,16 @@ class Work:
             self._drain.set()
 
     async def _reload(self, said: Said) -> None:
-        # the supervisor has read both already; what fails here differs between reading and reading again
+        # the supervisor has judged both already
         faults: list[str] = []
         if said.get("policy"):
             try:
                 self._policy = self._parse(said["policy"])
             except FaultsError as error:
                 faults += [str(fault) for fault in error.faults]
-        if said.get("certificate"):
+        if said.get("tls"):
             try:
-                await asyncio.to_thread(self._certificate.reload)
+                self._tls = await asyncio.to_thread(_context, said["tls"])
             except CertificateError as error:
                 faults.append(str(error))
         assert self._worker is not None
@@ -126,19 +135,26 @@ class Work:
         sessions, inflight = worker.server.sessions, worker.router.inflight
         self._observer.sessions.set(sessions)
         self._observer.inflight.set(inflight)
-        self._observer.certificate.set(self._certificate.not_after)
+        mailstores = worker.router.health
+        for mailstore in mailstores:
+            self._observer.mailstore_up.labels(mailstore.name).set(mailstore.up)
         return {
             "beat": {
                 "sessions": sessions,
                 "inflight": inflight,
+                "mailstores": {mailstore.name: mailstore.as_json() for mailstore in mailstores},
                 "policy": self._policy.digest,
-                "certificate_not_after": self._certificate.not_after,
                 "loop_lag": round(self._lag, 4),
                 "rss": _resident_octets(),
                 "draining": self._drain.is_set(),
                 "time": round(time.time(), 3),
             }
         }
+
+
+def _context(said: TlsSaid) -> ssl.SSLContext:
+    pairs = [pair_from(certificate, key, "certificate") for certificate, key in said["pairs"]]
+    return make_context(pairs, said["ciphers"], said["tickets"])
 
 
 def _resident_octets() -> int:

@@ -8,7 +8,7 @@ Known gaps: the counts are those of the last heartbeat, so up to a second old.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -38,6 +38,11 @@ class NodeHealth:
     draining: bool = False
     crashes: int = 0
     workers: dict[int, WorkerHealth] = field(default_factory=dict)
+    recipients: Sequence[Mapping[str, Any]] = ()
+
+    def recipients_seen(self, found: Sequence[Mapping[str, Any]]) -> None:
+        """What the self-test of recipient verification found, one a mailstore of each route."""
+        self.recipients = found
 
     def ready(self, monotonic: float) -> tuple[bool, str]:
         """Whether to send clients here, and why (not)."""
@@ -59,9 +64,25 @@ class NodeHealth:
             "certificate_not_after": self.certificate_not_after,
             "sessions": sum(int(beat.get("sessions", 0)) for beat in beats),
             "inflight": sum(int(beat.get("inflight", 0)) for beat in beats),
+            "mailstores": _mailstores(beats),
+            "recipients": list(self.recipients),
             "worker_crashes": self.crashes,
             "workers": [
                 {"pid": worker.pid, "ready": worker.ready, "silent": round(monotonic - worker.last, 1), **worker.beat}
                 for worker in self.workers.values()
             ],
         }
+
+
+def _mailstores(beats: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Each mailstore once: sums of counts, and up only where no worker's breaker is open."""
+    merged: dict[str, Any] = {}
+    for beat in beats:
+        for name, seen in beat.get("mailstores", {}).items():
+            first = merged.setdefault(name, {"up": True, "sessions": 0, "waiting": 0})
+            worse = first["up"] and not seen["up"]
+            sums = {key: first[key] + seen[key] for key in ("sessions", "waiting")}
+            details = {key: seen[key] for key in ("failures", "detail", "retry_in") if key in seen}
+            merged[name] = {**first, **(details if worse or "detail" not in first else {}), **sums}
+            merged[name]["up"] = first["up"] and seen["up"]
+    return merged

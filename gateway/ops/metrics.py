@@ -30,6 +30,7 @@ _ENDED: Final = ("quit", "timeout", "lost", "refused", "drained", "error")
 _CONNECTED: Final = ("accepted", "refused_limit", "refused_drain", "proxy_error", "probe")
 _VERBS: Final = ("CONNECT", "EHLO", "HELO", "STARTTLS", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "NOOP", "QUIT", "VRFY")
 _GREYLIST: Final = ("first", "early", "passed", "known", "auto", "bypass", "skipped", "learn", "off")
+_LEDGER: Final = ("recorded", "delivered-before", "busy", "unavailable")
 _HANDED: Final = ("delivered", "deferred", "refused", "maybe", *(why.value for why in Why))
 _DNS: Final = ("ok", "nxdomain", "nodata", *(why.value for why in Why))
 
@@ -62,18 +63,13 @@ class MetricsObserver:
         self.inflight = Gauge(
             "mxgw_inflight_deliveries", "Hand-overs on the way", registry=registry, multiprocess_mode="livesum"
         )
-        self.certificate = Gauge(
-            "mxgw_tls_certificate_not_after_timestamp_seconds",
-            "When the certificate in force ends",
-            registry=registry,
-            multiprocess_mode="livemin",
-        )
         self.session_seconds = seconds("session_duration_seconds", "Sessions", "ended", buckets=_SESSION)
         self.replies = counter("smtp_replies", "Replies", "verb", "class", "reason")
         self.transactions = counter("transactions", "Transactions", "result", "profile")
         self.phases = seconds("phase_duration_seconds", "Time spent by phase", "phase")
         self.sizes = Histogram("mxgw_message_size_bytes", "Content", registry=registry, buckets=_OCTETS)
         self.handshakes = counter("tls_handshakes", "TLS handshakes", "side", "version", "result")
+        self.handshake_failures = counter("tls_handshake_failures", "Failed TLS handshakes", "side", "cause")
         self.auth = {name: counter(name, f"{name} results", "result") for name in ("spf", "dkim", "dmarc", "arc")}
         self.greylist = counter("greylist", "Greylisting", "outcome")
         self.rbl = counter("rbl_hits", "Listings by block or allow list", "list")
@@ -86,6 +82,14 @@ class MetricsObserver:
         self.store_seconds = seconds("store_op_duration_seconds", "Calls of the shared store")
         self.attempts = counter("mailstore_attempts", "Hand-overs", "mailstore", "result")
         self.attempt_seconds = seconds("mailstore_duration_seconds", "Hand-overs", "mailstore")
+        self.mailstore_up = Gauge(
+            "mxgw_mailstore_up",
+            "0: a worker's breaker for this mailstore is open",
+            ("mailstore",),
+            registry=registry,
+            multiprocess_mode="livemin",
+        )
+        self.ledger = counter("ledger", "Hand-overs by what the ledger knew", "result")
         self.loop_lag = seconds("loop_lag_seconds", "How late the event loop was")
         self.log_dropped = counter("log_dropped", "Log lines that nobody read in time")
         self._at_zero()
@@ -107,6 +111,8 @@ class MetricsObserver:
         for total in self.auth.values():
             for outcome in Outcome:
                 total.labels(outcome.value)
+        for word in _LEDGER:
+            self.ledger.labels(word)
         for state in _GREYLIST:
             self.greylist.labels(state)
         for result in _DNS:
@@ -116,6 +122,7 @@ class MetricsObserver:
     def known(self, mailstores: Iterable[str], lists: Iterable[str], checks: Iterable[str]) -> None:
         """The names that settings and policy bring: their counts begin at zero too."""
         for mailstore in mailstores:
+            self.mailstore_up.labels(mailstore).set(1)
             for result in _HANDED:
                 self.attempts.labels(mailstore, result)
         for name in lists:
@@ -175,6 +182,10 @@ class MetricsObserver:
         """Count a handshake."""
         self.handshakes.labels(side, version, result).inc()
 
+    def tls_failure(self, side: str, cause: str) -> None:
+        """Count why a handshake failed."""
+        self.handshake_failures.labels(side, cause).inc()
+
     def mailstore_attempt(self, mailstore: str, result: str, seconds: float) -> None:
         """Count and time a hand-over."""
         self.attempts.labels(mailstore, result).inc()
@@ -186,6 +197,10 @@ class MetricsObserver:
         """A question went to the resolvers (nothing from the cache comes here)."""
         self.dns.labels(rtype, result).inc()
         self.dns_seconds.observe(seconds)
+
+    def ledger_result(self, word: str) -> None:
+        """What the ledger meant for a hand-over; a word of ``delivery.ledger.WORDS``."""
+        self.ledger.labels(word).inc()
 
     def store_op(self, op: str, result: str, seconds: float) -> None:
         """A call of the store ended: ok, or why it failed."""
@@ -209,6 +224,10 @@ class NodeMetrics:
         gauge("build_info", "Constant 1", "version", "python").labels(__version__, platform.python_version()).set(1)
         self._policy = gauge("policy_info", "1: the policy in force", "digest")
         self._reload = gauge("reload_last_success", "Whether the last reload worked", "what")
+        self._certificates = gauge(
+            "tls_certificate_not_after_timestamp_seconds", "When a certificate in force ends", "name", "key"
+        )
+        self._certified: set[tuple[str, str]] = set()
         self.crashes = Counter("mxgw_worker_crashes", "Workers that ended unasked", registry=registry)
         for what in ("policy", "tls"):
             self._reload.labels(what).set(1)
@@ -219,6 +238,15 @@ class NodeMetrics:
             self._policy.labels(self._digest).set(0)
         self._policy.labels(digest).set(1)
         self._digest = digest
+
+    def certificates(self, ends: Mapping[tuple[str, str], float]) -> None:
+        """These certificates are in force now: (first name, kind of key) -> end, seconds since 1970."""
+        for gone in self._certified - ends.keys():
+            # a label cannot be taken back from the files; no comparison with NaN is true, so nothing alerts
+            self._certificates.labels(*gone).set(float("nan"))
+        for certificate, end in ends.items():
+            self._certificates.labels(*certificate).set(end)
+        self._certified |= ends.keys()
 
     def reloaded(self, what: str, ok: bool) -> None:
         """A reload of ``what`` (policy, tls) worked or not."""

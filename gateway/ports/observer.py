@@ -37,6 +37,10 @@ class Observer(Protocol):
         """side: in, out; result: ok, handshake_error, timeout, client_abort."""
         ...
 
+    def tls_failure(self, side: str, cause: str) -> None:
+        """Why a handshake failed. side: in; cause: one of the words of ``smtp.tls_watch.CAUSES``."""
+        ...
+
     def mailstore_attempt(self, mailstore: str, result: str, seconds: float) -> None:
         """One hand-over. result: delivered, deferred, refused, maybe, or the Why of a port failure."""
         ...
@@ -58,6 +62,9 @@ class NullObserver:
         """Nothing."""
 
     def tls_handshake(self, side: str, version: str, result: str) -> None:
+        """Nothing."""
+
+    def tls_failure(self, side: str, cause: str) -> None:
         """Nothing."""
 
     def mailstore_attempt(self, mailstore: str, result: str, seconds: float) -> None:

@@ -1,34 +1,30 @@
-"""The server's certificate and TLS settings: load, reload while running, or make a self-signed one.
+"""The server's TLS: contexts from certificates, the choice among them by server name, and reading them anew.
 
-TLS 1.2 and later (RFC 8996); opportunistic TLS between MTAs does not judge the client's certificate (RFC 7435).
+TLS 1.2 and later (RFC 8996); opportunistic TLS between MTAs does not judge the client's certificate (RFC 7435). One
+context carries at most one certificate of each key type, and OpenSSL takes the one that the client can verify.
 
-Known gaps: one certificate per listener set, chosen by nothing (no SNI selection); no OCSP stapling.
+Known gaps: no OCSP stapling; OpenSSL's own cache of TLS 1.2 session ids stays on, since Python cannot switch it off.
 """
 
 from __future__ import annotations
 
-import contextlib
-import datetime
 import os
 import ssl
-import tempfile
 import weakref
 from asyncio import sslproto
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from gateway.smtp.tls_pair import CertificateError, PemPair, Signature, read_pair, signature
+from gateway.smtp.tls_self_signed import ensure_self_signed
+from gateway.smtp.tls_watch import WatchingContext
 
-SELF_SIGNED_DAYS: Final = 3650
+__all__ = ["CertificateError", "CertificateHolder", "ensure_self_signed", "limit_tls_memory", "make_context"]
+
 RECORD_OCTETS: Final = 16384
-
-
-class CertificateError(ValueError):
-    """A certificate or key cannot be used; the text names the file and the reason."""
-
+CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
+"""TLS 1.2: forward secrecy and authenticated encryption only. Those of TLS 1.3 are not chosen by this list."""
 
 _server_names: weakref.WeakKeyDictionary[ssl.SSLObject, str] = weakref.WeakKeyDictionary()
 
@@ -38,97 +34,132 @@ def server_name(tls: ssl.SSLObject | None) -> str:
     return _server_names.get(tls, "") if tls is not None else ""
 
 
-def _note_server_name(tls: ssl.SSLSocket | ssl.SSLObject, name: str | None, _context: ssl.SSLContext) -> None:
-    if name and isinstance(tls, ssl.SSLObject):
-        _server_names[tls] = name
-
-
 def limit_tls_memory() -> None:
     """Let asyncio's TLS sessions keep buffers of one TLS record: 50 instead of 284 KB an idle session."""
     sslproto.SSLProtocol.max_size = RECORD_OCTETS
 
 
-def make_context(certificate: Path, key: Path) -> ssl.SSLContext:
-    """A server context. Reads files, so not for the event loop. Raises CertificateError."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+def make_context(pairs: Sequence[PemPair], ciphers: str = "", tickets: bool = False) -> ssl.SSLContext:
+    """The context for new sessions; on a server name that other pairs carry it hands the session to theirs.
+
+    Writes memory files, so not for the event loop. Raises CertificateError."""
+    chosen: dict[tuple[PemPair, ...], ssl.SSLContext] = {}
+
+    def context_of(names: tuple[PemPair, ...]) -> ssl.SSLContext:
+        if names not in chosen:
+            chosen[names] = _plain_context(names, ciphers, tickets)
+        return chosen[names]
+
+    first = _plain_context(default_pairs(pairs), ciphers, tickets)
+    chosen[default_pairs(pairs)] = first
+    by_name = {name: context_of(pairs_for(pairs, name)) for pair in pairs for name in pair.names}
+    first.sni_callback = _Chooser(by_name)
+    return first
+
+
+def pairs_for(pairs: Sequence[PemPair], name: str) -> tuple[PemPair, ...]:
+    """The pairs for a server name, one of each key type: exact names before wildcards, then in the order given."""
+    wildcard = name if name.startswith("*.") else "*." + name.partition(".")[2]
+    exact = [pair for pair in pairs if name in pair.names]
+    return _one_each(exact + [pair for pair in pairs if wildcard in pair.names])
+
+
+def default_pairs(pairs: Sequence[PemPair]) -> tuple[PemPair, ...]:
+    """The pairs for a client that names no server, or none of ours: the first, with its siblings of other key types."""
+    names = set(pairs[0].names)
+    return _one_each([pairs[0], *(pair for pair in pairs if names & set(pair.names))])
+
+
+def _one_each(pairs: Sequence[PemPair]) -> tuple[PemPair, ...]:
+    found: dict[str, PemPair] = {}
+    for pair in pairs:
+        found.setdefault(pair.kind, pair)
+    return tuple(found.values())
+
+
+class _Chooser:
+    """OpenSSL's callback for the server name. by_name: DNS names in lower case, wildcards with ``*.``."""
+
+    def __init__(self, by_name: Mapping[str, ssl.SSLContext]) -> None:
+        self._by_name = by_name
+
+    def __call__(self, tls: ssl.SSLSocket | ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
+        if not name or not isinstance(tls, ssl.SSLObject):
+            return
+        _server_names[tls] = name
+        asked = name.lower().rstrip(".")
+        chosen = self._by_name.get(asked) or self._by_name.get("*." + asked.partition(".")[2])
+        if chosen is not None and chosen is not context:
+            tls.context = chosen
+
+
+def _plain_context(pairs: Sequence[PemPair], ciphers: str, tickets: bool) -> ssl.SSLContext:
+    context = WatchingContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
-    context.sni_callback = _note_server_name
-    for path in (certificate, key):
-        if not os.access(path, os.R_OK):
-            raise CertificateError(f"{path}: not found or not readable")
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE
+    if not tickets:
+        # the key of the tickets would live as long as the process, and with it the secrecy of all sessions
+        context.options |= ssl.OP_NO_TICKET
+        context.num_tickets = 0
     try:
-        context.load_cert_chain(certificate, key)
-    except (ssl.SSLError, OSError) as error:
-        raise CertificateError(f"{certificate} with {key}: {error}") from error
+        context.set_ciphers(ciphers or CIPHERS)
+    except ssl.SSLError as error:
+        raise CertificateError(f"ciphers: {error.reason or error}") from error
+    for pair in pairs:
+        _load(context, pair)
     return context
 
 
-def not_after(certificate: Path) -> float:
-    """When the first certificate of the file ends: seconds since 1970. Raises CertificateError."""
+def _load(context: ssl.SSLContext, pair: PemPair) -> None:
+    # Python loads keys from files only; this one is in memory, so what was judged is what is loaded
+    descriptor = os.memfd_create("certificate", os.MFD_CLOEXEC)
     try:
-        return x509.load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc.timestamp()
-    except (OSError, ValueError) as error:
-        raise CertificateError(f"{certificate}: {error}") from error
+        with os.fdopen(os.dup(descriptor), "wb") as file:
+            file.write(f"{pair.key}\n{pair.certificate}\n".encode())
+        context.load_cert_chain(f"/proc/self/fd/{descriptor}")
+    except (ssl.SSLError, OSError) as error:
+        raise CertificateError(f"{pair.name} ({pair.kind}): {error}") from error
+    finally:
+        os.close(descriptor)
 
 
 class CertificateHolder:
-    """The certificate in force. New sessions take ``context()``; running ones keep theirs."""
+    """The certificates in force, from files. New sessions take ``context()``; running ones keep theirs.
 
-    def __init__(self, certificate: Path, key: Path) -> None:
-        self.certificate = certificate
-        self.key = key
-        self.not_after = 0.0
-        """When the certificate in force ends: seconds since 1970."""
+    more: further pairs of certificate and key. ciphers: OpenSSL's list for TLS 1.2, '': ours. Raises CertificateError.
+    """
+
+    def __init__(
+        self, certificate: Path, key: Path, *more: tuple[Path, Path], ciphers: str = "", tickets: bool = False
+    ) -> None:
+        self.files = ((certificate, key), *more)
+        self.ciphers = ciphers
+        self.tickets = tickets
+        self.pairs: tuple[PemPair, ...] = ()
+        self._seen: Signature = ()
         self._context = self.reload()
+
+    @property
+    def not_after(self) -> float:
+        """When the first of the certificates in force ends: seconds since 1970."""
+        return min(pair.not_after for pair in self.pairs)
 
     def context(self) -> ssl.SSLContext:
         """The context in force."""
         return self._context
 
+    def changed(self) -> bool:
+        """Whether a file is another one than when it was last read, be it with success or not. Asks the disk."""
+        return self._signature() != self._seen
+
     def reload(self) -> ssl.SSLContext:
-        """Read the files again. Raises CertificateError, and then the old certificate stays in force."""
-        context, ends = make_context(self.certificate, self.key), not_after(self.certificate)
-        self._context, self.not_after = context, ends
+        """Read the files again. Raises CertificateError, and then the old certificates stay in force."""
+        # taken before reading: a file that changes meanwhile is seen to have changed
+        self._seen = self._signature()
+        pairs = tuple(read_pair(certificate, key) for certificate, key in self.files)
+        context = make_context(pairs, self.ciphers, self.tickets)
+        self.pairs, self._context = pairs, context
         return context
 
-
-def ensure_self_signed(state_dir: Path, hostname: str) -> tuple[Path, Path]:
-    """A self-signed ECDSA P-256 certificate of ten years, made once and then kept: (certificate, key).
-
-    Both are one PEM file of mode 0600, which appears whole or not at all: of several workers that start together one
-    makes it and all use it. Raises OSError where state_dir cannot be written.
-    """
-    path = state_dir / "self-signed.pem"
-    if path.exists():
-        return path, path
-    state_dir.mkdir(parents=True, exist_ok=True)
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hostname[:64])])
-    begin = datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=1)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(begin)
-        .not_valid_after(begin + datetime.timedelta(days=SELF_SIGNED_DAYS))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(hostname)]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    ) + certificate.public_bytes(serialization.Encoding.PEM)
-    # mkstemp makes it 0600; link() refuses to replace what another worker has put there meanwhile
-    descriptor, temporary = tempfile.mkstemp(dir=state_dir, prefix=".self-signed-")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(pem)
-            file.flush()
-            os.fsync(file.fileno())
-        with contextlib.suppress(FileExistsError):
-            os.link(temporary, path)
-    finally:
-        Path(temporary).unlink()
-    return path, path
+    def _signature(self) -> Signature:
+        return signature([path for pair in self.files for path in pair])

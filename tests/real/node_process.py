@@ -117,7 +117,7 @@ class NodeProcess:
         found: dict[str, Any] = json.loads(self.get("/statusz")[1])
         return found
 
-    def metric(self, name: str, **labels: str) -> float:
+    def metric(self, name: str, /, **labels: str) -> float:
         """The sum of all samples of that name that carry these labels."""
         total = 0.0
         for line in self.get("/metrics")[1].splitlines():
