@@ -1,7 +1,8 @@
 """``mxgw doctor``: what stands behind a node, looked at from here: ``mailstore`` and ``bypass``.
 
 ``mailstore`` asks each mailstore for a recipient that cannot exist. ``bypass`` looks for ways around the gateway: hosts
-of the domain that take its mail from anybody. Leaves with 1 where something is wrong.
+of the domain that take its mail from anybody. Leaves with 1 where something is wrong, 69 and 75 where
+nobody could say.
 
 Known gaps: ``bypass`` sees what this machine may reach: run it from outside of your own networks too.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,11 +24,11 @@ from gateway.cli.output import (
     show_columns,
     show_json,
 )
-from gateway.cli.sysexits import DATAERR, NEGATIVE, OK, UNAVAILABLE, USAGE
+from gateway.cli.sysexits import DATAERR, NEGATIVE, OK, TEMPFAIL, UNAVAILABLE, USAGE
 
 if TYPE_CHECKING:
     from gateway.config import Settings
-    from gateway.delivery.bypass import Answer, Target
+    from gateway.delivery.bypass import Answer
     from gateway.delivery.recipients_probe import Probe
 
 
@@ -39,6 +41,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     bypass = kinds.add_parser("bypass", help="does a host of the domain take mail that did not pass the gateway?")
     bypass.add_argument("--domain", required=True, metavar="D", help="a recipient domain of ours")
     bypass.add_argument("--rcpt", metavar="ADDRESS", help="recipient to ask for; default: postmaster@D")
+    bypass.add_argument("--from", dest="reverse_path", default="", metavar="ADDRESS", help="default: the null one")
     bypass.add_argument(
         "--target", action="append", default=[], metavar="HOST[:PORT]", help="ask this host too; may be repeated"
     )
@@ -84,28 +87,33 @@ def _show_probes(probes: list[Probe]) -> None:
 
 
 def _bypass(args: argparse.Namespace) -> int:
-    from gateway.delivery.bypass import Answer
+    from gateway.delivery.bypass import Result
 
-    targets, answers = asyncio.run(_ask(args))
+    answers = asyncio.run(_ask(args))
     if args.output == "json":
         show_json("doctor-bypass", {"domain": args.domain, "targets": [_as_json(one) for one in answers]})
     else:
         rows = [("TARGET", "ADDRESS", "WHY", "RESULT", "REPLY")]
         rows += [(str(a.target), a.address or "-", a.target.why, a.result.value, _printable(a.detail)) for a in answers]
         show_columns(rows)
-        if not targets:
+        if not answers:
             print("no host was found to ask; name some with --target")
-    return NEGATIVE if any(isinstance(one, Answer) and one.open for one in answers) else OK
+    results = {one.result for one in answers}
+    if Result.OPEN in results:
+        return NEGATIVE
+    # no question and no clear answer prove nothing
+    return UNAVAILABLE if not answers else TEMPFAIL if Result.UNCLEAR in results else OK
 
 
-async def _ask(args: argparse.Namespace) -> tuple[list[Target], list[Answer]]:
-    from gateway.delivery.bypass import ask, targets_of
-    from gateway.mail.address import AddressError, parse_domain, parse_mailbox
+async def _ask(args: argparse.Namespace) -> list[Answer]:
+    from gateway.delivery.bypass import Question, ask, targets_of
+    from gateway.mail.address import NULL, AddressError, parse_domain, parse_mailbox
     from gateway.node.compose import zone_or_net
 
     try:
         domain = parse_domain(args.domain)
         mailbox = parse_mailbox(args.rcpt or f"postmaster@{domain}")
+        reverse_path = parse_mailbox(args.reverse_path) if args.reverse_path else NULL
     except AddressError as error:
         raise CommandError(USAGE, str(error)) from error
     settings = _settings(args)
@@ -120,12 +128,13 @@ async def _ask(args: argparse.Namespace) -> tuple[list[Target], list[Answer]]:
         )
     except (ValueError, OSError) as error:
         raise CommandError(DATAERR, str(error)) from error
-    hello = settings.hostname if settings else "localhost"
+    hello = settings.hostname if settings else socket.gethostname()
+    question = Question(hello, mailbox, reverse_path, args.timeout)
     try:
-        found = await asyncio.gather(*(ask(target, mailbox, dns, hello, args.timeout) for target in targets))
+        found = await asyncio.gather(*(ask(target, question, dns) for target in targets))
     finally:
         await dns.close()
-    return targets, [answer for answers in found for answer in answers]
+    return [answer for answers in found for answer in answers]
 
 
 def _settings(args: argparse.Namespace) -> Settings | None:

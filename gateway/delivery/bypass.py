@@ -1,8 +1,8 @@
 """Ways around the gateway: hosts of a domain that take its mail from anybody.
 
 In: a domain, host names that strangers guess, and those that the operator knows. Each address is asked by
-``MAIL FROM:<>`` and ``RCPT TO``; nothing is sent. A host that takes the recipient, or refuses it only as unknown, would
-take real mail, and with it everything that the gateway refuses.
+MAIL and RCPT; nothing is sent. A host that takes the recipient, or refuses it only as unknown, would take real mail,
+and with it everything that the gateway refuses.
 
 Known gaps: a host that refuses after the content only looks open; one that greylists is `unclear` at the first try.
 """
@@ -16,11 +16,12 @@ from enum import StrEnum
 from ipaddress import ip_address
 from typing import Final
 
+from gateway.delivery.handover import path_octets
 from gateway.delivery.session import Dialect, Session, open_session, tls_context
 from gateway.delivery.smtp_client import status_of
 from gateway.delivery.url import MailstoreUrl
-from gateway.delivery.wire import Deadline, ServerReply, Timeouts
-from gateway.mail.address import AddressError, Mailbox, parse_domain
+from gateway.delivery.wire import ClosingReply, Deadline, ServerReply, Timeouts
+from gateway.mail.address import NULL, AddressError, Mailbox, ReversePath, parse_domain
 from gateway.ports.dns import Resolver, addresses
 from gateway.ports.failure import PortFailure
 from gateway.ports.mailstore import Known
@@ -37,7 +38,7 @@ class Result(StrEnum):
 
     OPEN = "OPEN"
     CLOSED = "closed"
-    UNCLEAR = "unclear"  # a temporary refusal: a greylisting host may take it at the second try
+    UNCLEAR = "unclear"  # a temporary refusal (a greylisting host may take it at the second try), or 550 without why
     GATEWAY = "gateway"  # it greets as mxgw does
     SILENT = "silent"  # no such name, no connection: nothing to go around with
 
@@ -78,6 +79,7 @@ async def targets_of(
     if not look_up:
         return targets
     guessed = [Target(f"{label}.{domain}", 25, "usual name") for label in GUESSES]
+    guessed.append(Target(domain, 25, "the domain itself"))
     guessed.append(Target(f"{domain.replace('.', '-')}.{TENANT}", 25, "Microsoft 365 tenant"))
     guessed += [Target(host, 25, "published MX") for host in await _mx_hosts(dns, domain)]
     ours = {name.lower() for name in gateways}
@@ -108,48 +110,70 @@ def parse_target(text: str) -> Target:
     return Target(bare, int(port), "given")
 
 
-async def ask(target: Target, mailbox: Mailbox, dns: Resolver, hello: str, timeout: float) -> list[Answer]:
-    """Ask each address of the target (four at most) inside ``timeout`` seconds. Never raises PortFailure."""
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What each host is asked: our name in EHLO, the reverse-path, the recipient, and the seconds it has."""
+
+    hello: str
+    mailbox: Mailbox
+    reverse_path: ReversePath = NULL
+    timeout: float = 15.0
+
+
+async def ask(target: Target, question: Question, dns: Resolver) -> list[Answer]:
+    """Ask each address of the target (four at most). Never raises PortFailure."""
     hosts = await _addresses(dns, target.host)
     if not hosts:
         return [Answer(target, "", Result.SILENT, "no address")]
-    return list(await asyncio.gather(*(_ask(target, host, mailbox, hello, timeout) for host in hosts[:_ADDRESSES])))
+    return list(await asyncio.gather(*(_ask(target, host, question) for host in hosts[:_ADDRESSES])))
 
 
-async def _ask(target: Target, address: str, mailbox: Mailbox, hello: str, timeout: float) -> Answer:
+async def _ask(target: Target, address: str, question: Question) -> Answer:
     url = MailstoreUrl("smtp", address, target.port)
-    dialect = Dialect(url, hello, tls_context(url), Timeouts(timeout, timeout, timeout), NullObserver())
-    deadline = Deadline.after(timeout)
+    patience = Timeouts(question.timeout, question.timeout, question.timeout)
+    dialect = Dialect(url, question.hello, tls_context(url), patience, NullObserver())
+    deadline = Deadline.after(question.timeout)
     try:
         session = await open_session(dialect, deadline)
     except PortFailure as failure:
-        return Answer(target, address, Result.SILENT, str(failure.cause))
+        return Answer(target, address, _unopened(failure), str(failure.cause))
     try:
-        reply = await _dialog(session, mailbox, deadline)
+        return Answer(target, address, *await _dialog(session, question, deadline))
     except PortFailure as failure:
-        return Answer(target, address, Result.CLOSED, str(failure.cause))
+        result = Result.UNCLEAR if isinstance(failure, ClosingReply) else Result.CLOSED
+        return Answer(target, address, result, str(failure.cause))
     finally:
         session.wire.quit()
-    return Answer(target, address, *_judged(session, reply))
 
 
-async def _dialog(session: Session, mailbox: Mailbox, deadline: Deadline) -> ServerReply:
-    parameters = " SMTPUTF8" if mailbox.needs_smtputf8 else ""
-    reply = await session.command(f"MAIL FROM:<>{parameters}\r\n".encode(), deadline)
-    if reply.code // 100 == 2:
-        reply = await session.command(f"RCPT TO:<{mailbox}>\r\n".encode(), deadline)
-    return reply
+def _unopened(failure: PortFailure) -> Result:
+    if isinstance(failure, ClosingReply):
+        return Result.UNCLEAR  # 421: perhaps another time
+    return Result.CLOSED if failure.cause.detail.startswith(("greeting: 5", "EHLO: 5")) else Result.SILENT
 
 
-def _judged(session: Session, reply: ServerReply) -> tuple[Result, str]:
+async def _dialog(session: Session, question: Question, deadline: Deadline) -> tuple[Result, str]:
     if "mxgw" in session.greeting.split():
-        return Result.GATEWAY, str(reply)
+        return Result.GATEWAY, session.greeting
+    paths = (question.reverse_path, question.mailbox)
+    utf8 = b" SMTPUTF8" if any(isinstance(path, Mailbox) and path.needs_smtputf8 for path in paths) else b""
+    reply = await session.command(b"MAIL FROM:" + path_octets(question.reverse_path) + utf8 + b"\r\n", deadline)
+    if reply.code // 100 == 5:
+        return Result.CLOSED, str(reply)
+    if reply.code // 100 == 2:
+        reply = await session.command(b"RCPT TO:" + path_octets(question.mailbox) + b"\r\n", deadline)
+    return _judged(reply), str(reply)
+
+
+def _judged(reply: ServerReply) -> Result:
     try:
         known = status_of(reply).known
     except PortFailure:
-        return Result.UNCLEAR, str(reply)
+        return Result.UNCLEAR
+    if known is Known.NO and not reply.enhanced:
+        return Result.UNCLEAR  # some say a plain 550 for "not you", some for "no such user"
     # "no such user" is said by a host that would take mail for those it has
-    return Result.CLOSED if known is Known.UNVERIFIABLE else Result.OPEN, str(reply)
+    return Result.CLOSED if known is Known.UNVERIFIABLE else Result.OPEN
 
 
 async def _mx_hosts(dns: Resolver, domain: str) -> Iterable[str]:

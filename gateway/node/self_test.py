@@ -24,8 +24,8 @@ FIRST_SECONDS: Final = 2.0
 EVERY_SECONDS: Final = 3600.0
 
 
-async def watch_recipients(settings: Settings, on_result: Callable[[list[dict[str, Any]]], None]) -> None:
-    """Ask again and again until cancelled; on_result gets what /statusz shows."""
+async def watch_recipients(settings: Settings, told: Sequence[Callable[[list[dict[str, Any]]], None]]) -> None:
+    """Ask again and again until cancelled; told: who gets what /statusz shows."""
     await asyncio.sleep(FIRST_SECONDS)
     while True:
         try:
@@ -34,7 +34,8 @@ async def watch_recipients(settings: Settings, on_result: Callable[[list[dict[st
             log.error("the self-test of recipients cannot run: %s", error, extra={"event": "recipients"})
         else:
             tell(probes)
-            on_result([as_json(probe) for probe in probes])
+            for listener in told:
+                listener([as_json(probe) for probe in probes])
         await asyncio.sleep(EVERY_SECONDS)
 
 

@@ -193,7 +193,7 @@ class Supervisor:
         # imported late, since it brings the mailstore clients along: the workers' start does not wait for that
         from gateway.node.self_test import watch_recipients
 
-        await watch_recipients(self._settings, self._health.recipients_seen)
+        await watch_recipients(self._settings, (self._health.recipients_seen, self._metrics.recipients_seen))
 
     def _told_to_stop(self) -> None:
         self._signals += 1

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -228,6 +228,9 @@ class NodeMetrics:
             "tls_certificate_not_after_timestamp_seconds", "When a certificate in force ends", "name", "key"
         )
         self._certified: set[tuple[str, str]] = set()
+        self._accepts_all = gauge(
+            "mailstore_accepts_all", "1: it takes any recipient, so none can be verified", "route", "mailstore"
+        )
         self.crashes = Counter("mxgw_worker_crashes", "Workers that ended unasked", registry=registry)
         for what in ("policy", "tls"):
             self._reload.labels(what).set(1)
@@ -247,6 +250,13 @@ class NodeMetrics:
         for certificate, end in ends.items():
             self._certificates.labels(*certificate).set(end)
         self._certified |= ends.keys()
+
+    def recipients_seen(self, found: Sequence[Mapping[str, Any]]) -> None:
+        """What the self-test of recipient verification found; who did not answer keeps its last value."""
+        known = {"accepts-all": 1, "verified": 0}
+        for probe in found:
+            if probe["result"] in known:
+                self._accepts_all.labels(probe["route"], probe["mailstore"]).set(known[probe["result"]])
 
     def reloaded(self, what: str, ok: bool) -> None:
         """A reload of ``what`` (policy, tls) worked or not."""
