@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
+from gateway.delivery import xclient
 from gateway.delivery.breaker import Breaker, Health, Standing
 from gateway.delivery.session import Dialect, Session, open_session
 from gateway.delivery.wire import Deadline
@@ -80,15 +81,15 @@ class Pool:
 
     @asynccontextmanager
     async def session(
-        self, deadline: Deadline, *, fresh: bool = False, own_name: bool = False
+        self, deadline: Deadline, *, fresh: bool = False, client: xclient.Attributes | None = None
     ) -> AsyncIterator[Session]:
-        """A session for one transaction. fresh: not a kept one. own_name: none that was told of a client by XCLIENT.
+        """A session for one transaction. fresh: not a kept one. client: on whose behalf; None: our own.
         Raises PortFailure; overload when the breaker is open, too many wait already, or all places stay taken for half
         of the time that is left."""
         await self._place(deadline)
         self._lent += 1
         try:
-            session = (None if fresh else self._take(own_name)) or await self._open(deadline)
+            session = (None if fresh else self._take(client)) or await self._open(deadline)
             session.transactions += 1
             clean = False
             try:
@@ -167,10 +168,10 @@ class Pool:
             self._up()
             self._keep(session)
 
-    def _take(self, own_name: bool) -> Session | None:
+    def _take(self, client: xclient.Attributes | None) -> Session | None:
         self._sweep()
         for session in reversed(self._idle):  # the youngest: the least likely to be dead
-            if not (own_name and session.client is not None):
+            if session.serves(client):
                 self._idle.remove(session)
                 session.answered = False
                 return session

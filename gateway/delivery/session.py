@@ -76,6 +76,13 @@ class Session:
         """Whether the EHLO reply lists it (upper case)."""
         return extension in self.extensions
 
+    def serves(self, client: xclient.Attributes | None) -> bool:
+        """Whether a transaction on behalf of this client (None: our own) can begin here. Postfix offers XCLIENT by the
+        address that it was told last, so a session often speaks for one client only."""
+        if self.dialect.url.xclient == "off" or self.client in (None, client):
+            return True
+        return client is not None and self.offers("XCLIENT")
+
     async def reply(self, deadline: Deadline, name: str, limit: float | None = None) -> ServerReply:
         """One reply. 421 means that the connection is about to close: ClosingReply."""
         async with deadline.phase(name, limit or self.dialect.timeouts.command):
@@ -109,6 +116,8 @@ class Session:
             return
         lines = xclient.commands(client, self.extensions.get("XCLIENT", "").upper().split())
         if not lines:
+            if self.client is not None:
+                raise PortFailure("mailstore", Why.REFUSED, "this session speaks for another client")
             if self.dialect.url.xclient == "require":
                 raise PortFailure("mailstore", Why.REFUSED, "XCLIENT is required and not offered to this host")
             return

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from gateway.delivery import xclient
 from gateway.delivery.breaker import Health, Standing
 from gateway.delivery.handover import AfterDot, Results, hand_over, path_octets, result_of
 from gateway.delivery.pace import Pace
@@ -108,7 +109,7 @@ class RelayMailstore:
         self, tx: Transaction, message: OutgoingMessage, deadline: Deadline, *, fresh: bool
     ) -> DeliveryResult:
         started = time.perf_counter()
-        async with self._pool.session(deadline, fresh=fresh) as session:
+        async with self._pool.session(deadline, fresh=fresh, client=xclient.attributes(tx)) as session:
             connected = time.perf_counter() - started
             with _stale_noticed(session, fresh):
                 results, timings = await hand_over(session, tx, message, deadline, self._after_dot)
@@ -126,7 +127,7 @@ class RelayMailstore:
             return await self._ask(mailbox, deadline, fresh=True)
 
     async def _ask(self, mailbox: Mailbox, deadline: Deadline, *, fresh: bool) -> RecipientStatus:
-        async with self._pool.session(deadline, fresh=fresh, own_name=True) as session:
+        async with self._pool.session(deadline, fresh=fresh) as session:
             with _stale_noticed(session, fresh):
                 mail, rcpt = await self._callout(session, mailbox, deadline)
         if mail.code // 100 != 2:

@@ -105,6 +105,20 @@ async def test_same_client_is_not_told_twice() -> None:
         assert sum(command.startswith("XCLIENT") for command in store.commands) == 1
 
 
+async def test_session_that_cannot_be_told_anew_serves_no_other_client() -> None:
+    """Postfix offers XCLIENT by the address it knows, which after the first XCLIENT is a stranger's: the next client's
+    message must not go out in the first one's name."""
+    greeted_as = [EHLO, EHLO.replace(" XCLIENT", " X-NO"), EHLO, EHLO.replace(" XCLIENT", " X-NO")]
+    async with scripted({"EHLO": greeted_as}) as store:  # type: ignore[dict-item]
+        mailstore = relay(store.port)
+        for client in ("192.0.2.1", "192.0.2.1", "192.0.2.2", "192.0.2.1"):
+            await mailstore.deliver(transaction(ANN, client=client), outgoing(), 5)
+        first, second = store.sessions
+        assert [c.rpartition("=")[2] for c in first + second if c.startswith("XCLIENT")] == ["192.0.2.1", "192.0.2.2"]
+        assert [sum(c.startswith("MAIL") for c in session) for session in (first, second)] == [3, 1]
+        await mailstore.close()
+
+
 @pytest.mark.parametrize("code", ["501 5.5.4 bad", "550 5.7.0 not you", "421 4.3.0 bye"])
 async def test_refusal_defers_and_says_so(code: str) -> None:
     async with scripted({"EHLO": EHLO, "XCLIENT": code}) as store:

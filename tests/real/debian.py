@@ -16,6 +16,7 @@ PACKAGES = {
     "openssl": "openssl",
     "haproxy": "haproxy",
     "nginx": "nginx",
+    "exim4": "exim4-daemon-light",
 }
 """Program -> package; the packages stand in deploy/debian-packages.txt."""
 

@@ -22,7 +22,7 @@ from tests.real.postfix import free_port
 class Dovecot:
     """One instance; every user of ``users`` has a mailbox, others are refused at RCPT."""
 
-    def __init__(self, users: tuple[str, ...] = ("user@example.com", "other@example.com")) -> None:
+    def __init__(self, users: tuple[str, ...] = ("user@example.com", "other@example.com"), extra: str = "") -> None:
         if not shutil.which("dovecot") or not Path("/usr/lib/dovecot/lmtp").exists():
             pytest.skip("real component missing: dovecot (Debian packages dovecot-core, dovecot-lmtpd)")
         if os.geteuid() != 0:
@@ -70,6 +70,7 @@ service lmtp {{
 protocol lmtp {{
   postmaster_address = postmaster@example.com
 }}
+{extra}
 """
         )
         self._process = subprocess.Popen(
