@@ -8,64 +8,43 @@ States (RFC 5321 section 4.1.4): no hello -> hello -> transaction (MAIL) -> reci
 A transaction ends by its content, RSET, another hello, STARTTLS or the session's end; each drops the value and writes
 the record that is still owed.
 
-Known gaps: one reply for all recipients of a transaction (RFC 5321 section 3.3), so recipients of another route or
-profile are asked to come again (452 4.5.3).
+Known gaps: without PRDR there is one reply for all recipients of a transaction (RFC 5321 section 3.3), so recipients of
+another route or profile are asked to come again (452 4.5.3).
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
-from gateway.delivery.fold import fold
-from gateway.delivery.routes import Route
-from gateway.delivery.stamp import Identity, stamp
+from gateway.acceptance import (
+    Group,
+    Outcome,
+    conclude,
+    is_refusal,
+    mime_too_complex,
+    refusal_of,
+    replies_of,
+    split,
+)
 from gateway.evidence.record import Notes, RecipientOutcome, transaction_record
 from gateway.mail.address import Mailbox, ReversePath
-from gateway.mail.limits import OFF_LOOP_OCTETS, WireLimits
-from gateway.mail.message import Message, OutgoingMessage
-from gateway.mail.mime_shape import too_complex
+from gateway.mail.dsn import MailDsn, RcptDsn
+from gateway.mail.message import Message
 from gateway.mail.phase import Phase
-from gateway.mail.reply import REPLIES, Reply, reply_for
+from gateway.mail.reply import Reply, reply_for
 from gateway.mail.transaction import Connection, Envelope, Hello, Tls, Transaction
 from gateway.mail.verdict import Action, Verdict
-from gateway.pipeline import Judgement, Pipeline
+from gateway.pipeline import Judgement
 from gateway.policy.model import Policy, Profile
-from gateway.ports.mailstore import DeliveryResult, Handover
-from gateway.ports.observer import Observer, Record
+from gateway.ports.mailstore import DeliveryResult
+from gateway.services import Relay, Services
+
+__all__ = ["Reception", "Relay", "Services"]
 
 log = logging.getLogger("mxgw.reception")
-
-
-class Relay(Protocol):
-    """What the reception needs of ``delivery.routes.Router``; explain puts a dry one here."""
-
-    def route_for(self, domain: str) -> Route | None:
-        """The route of a recipient domain, or None: not ours."""
-        ...
-
-    async def deliver(self, tx: Transaction, message: OutgoingMessage, budget: float) -> DeliveryResult:
-        """Hand over inside ``budget`` seconds."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Services:
-    """What all sessions of a worker share. policy: gives the policy in force now. postmaster_domain: where
-    ``RCPT TO:<Postmaster>`` without a domain goes (RFC 5321 section 4.5.1)."""
-
-    identity: Identity
-    pipeline: Pipeline
-    policy: Callable[[], Policy]
-    relay: Relay
-    observer: Observer
-    limits: WireLimits = field(default_factory=WireLimits)
-    postmaster_domain: str = ""
 
 
 @dataclass(slots=True)
@@ -75,8 +54,8 @@ class _Open:
     policy: Policy
     notes: Notes
     tx: Transaction | None = None
-    profile: Profile | None = None
-    route: Route | None = None
+    groups: list[Group] = field(default_factory=list)
+    refused: Profile | None = None  # that of the last refused recipient
     last: tuple[Verdict | None, Reply | None] = (None, None)
 
 
@@ -104,6 +83,11 @@ class Reception:
         return self._connected.connection
 
     @property
+    def connected(self) -> Transaction:
+        """The connection with what was found about it."""
+        return self._connected
+
+    @property
     def hello(self) -> Hello | None:
         """The hello in force."""
         return self._greeted.hello if self._greeted else None
@@ -125,8 +109,15 @@ class Reception:
 
     @property
     def profile(self) -> Profile:
-        """The policy profile that the open transaction is judged by."""
-        return self._open.profile or self._open.policy.default
+        """The policy profile that the open transaction is judged by: its first recipient's."""
+        groups = self._open.groups
+        return groups[0].profile if groups else self._open.refused or self._open.policy.default
+
+    @property
+    def normalizes(self) -> bool:
+        """Whether every profile of the transaction wants bare CR and LF made CRLF; else they are refused."""
+        profiles = [group.profile for group in self._open.groups] or [self.profile]
+        return all(profile.content.bare_line_ending == "normalize" for profile in profiles)
 
     # ---- verbs
 
@@ -134,8 +125,8 @@ class Reception:
         """Judge the connection. 220 greeting, or the refusal to send in its place (it closes the session)."""
         judged = await self._judge(Phase.CONNECT, self._begin(self._connected))
         self._connected = judged.tx
-        if judged.verdict.effective >= Action.DEFER:
-            reply = replace(self._refusal(judged, "CONNECT"), close=True)
+        if is_refusal(judged.verdict):
+            reply = replace(refusal_of(judged, self._services.observer, "CONNECT"), close=True)
             self._write_record(judged.tx, judged.verdict, reply)
             return reply
         identity = self._services.identity
@@ -148,6 +139,10 @@ class Reception:
         self._write_record(self._connected, Verdict(Action.DEFER, reason), reply)
         return reply
 
+    def talked_early(self) -> None:
+        """The client sent octets before our greeting; the next hello is judged with that."""
+        self._connected = replace(self._connected, connection=replace(self._connected.connection, early_talk=True))
+
     def tls_started(self, tls: Tls) -> None:
         """STARTTLS succeeded: hello and transaction are dropped (RFC 3207 section 4.2), findings of the connection
         stay."""
@@ -159,8 +154,8 @@ class Reception:
         """EHLO or HELO. None: accepted (the session writes the EHLO words); else the refusal."""
         before = self._open
         judged = await self._judge(Phase.HELO, self._begin(replace(self._connected, hello=Hello(verb, name))))
-        if judged.verdict.effective >= Action.DEFER:
-            reply = self._refusal(judged, verb)
+        if is_refusal(judged.verdict):
+            reply = refusal_of(judged, self._services.observer, verb)
             self._write_record(judged.tx, judged.verdict, reply)
             # RFC 5321 section 4.1.4: where EHLO is not acceptable, the server stays in the state it was in
             self._open = before
@@ -171,31 +166,44 @@ class Reception:
         self._greeted = judged.tx
         return None
 
-    async def mail(self, reverse_path: ReversePath, *, size: int | None, body: str, smtputf8: bool) -> Reply:
+    async def mail(
+        self,
+        reverse_path: ReversePath,
+        *,
+        size: int | None,
+        body: str,
+        smtputf8: bool,
+        prdr: bool = False,
+        dsn: MailDsn | None = None,
+    ) -> Reply:
         """MAIL FROM. The session has checked the state, the syntax and the limits of its own."""
         assert self._greeted is not None
-        services = self._services
-        if size is not None and size > services.limits.message_octets:
-            return self._say("MAIL", "too-big")
         self._count += 1
         begun = self._begin(self._greeted)
         tx = replace(
             begun,
             id=f"{self.connection.session_id}-{self._count}",
             now=self._open.notes.started,
-            envelope=Envelope(reverse_path, size=size, body=body, smtputf8=smtputf8),
+            envelope=Envelope(
+                reverse_path, size=size, body=body, smtputf8=smtputf8, prdr=prdr, dsn=dsn or MailDsn()
+            ),
         )
+        if size is not None and size > self._services.limits.message_octets:
+            reply = reply_for("too-big", tx.id)
+            self._services.observer.reply("MAIL", reply.code, "too-big")
+            self._end(tx, Verdict(Action.REJECT, "too-big"), reply)
+            return reply
         judged = await self._judge(Phase.MAIL, tx)
-        if judged.verdict.effective >= Action.DEFER:
-            reply = self._refusal(judged, "MAIL")
+        if is_refusal(judged.verdict):
+            reply = refusal_of(judged, self._services.observer, "MAIL")
             self._write_record(judged.tx, judged.verdict, reply)
             return reply
         self._open.tx = judged.tx
         return self._say("MAIL", "mail-ok")
 
-    async def rcpt(self, mailbox: Mailbox | None) -> Reply:
+    async def rcpt(self, mailbox: Mailbox | None, dsn: RcptDsn | None = None) -> Reply:
         """RCPT TO; None is ``<Postmaster>`` without a domain."""
-        tx = self._open.tx
+        tx, open_ = self._open.tx, self._open
         assert tx is not None
         assert tx.envelope is not None
         if mailbox is None:
@@ -206,56 +214,51 @@ class Reception:
         # an address inside the local part would let the mailstore relay for strangers (percent hack, bang path)
         if route is None or any(char in mailbox.local_part for char in "@%!"):
             return self._say_rcpt(mailbox, "relay-denied")
-        profile = self._open.policy.for_domain(mailbox.domain)
-        if self._open.route is not None and (route is not self._open.route or profile is not self._open.profile):
+        profile = open_.policy.for_domain(mailbox.domain)
+        group = next((g for g in open_.groups if g.route is route and g.profile is profile), None)
+        if group is None and open_.groups and not tx.envelope.prdr:
             return self._say_rcpt(mailbox, "other-route")
         if mailbox in tx.envelope.recipients:
             return self._say_rcpt(mailbox, "rcpt-ok")
         judged = await self._judge(Phase.RCPT, replace(tx, rcpt=mailbox), profile)
-        if judged.verdict.effective >= Action.DEFER:
-            reply = self._refusal(judged, "RCPT")
+        if is_refusal(judged.verdict):
+            reply = refusal_of(judged, self._services.observer, "RCPT")
             self._note_rcpt(mailbox, reply, judged.verdict.reason)
-            self._open.last = (judged.verdict, reply)
             # keep what was found for the record, judge the next recipient without it
-            self._open.notes.refused = judged.tx
+            open_.last, open_.refused, open_.notes.refused = (judged.verdict, reply), profile, judged.tx
             return reply
-        envelope = replace(tx.envelope, recipients=(*tx.envelope.recipients, mailbox))
-        self._open.tx = replace(judged.tx, rcpt=None, envelope=envelope)
-        self._open.profile, self._open.route = profile, route
+        open_.tx = replace(judged.tx, rcpt=None, envelope=tx.envelope.with_recipient(mailbox, dsn))
+        if group is None:
+            group = Group(profile, route)
+            open_.groups.append(group)
+        group.recipients.append(mailbox)
         return self._say_rcpt(mailbox, "rcpt-ok")
 
     async def content(self, message: Message, read_seconds: float = 0.0) -> Reply:
-        """The content is complete. Judges it and, if it may pass, hands it over; the reply is the mailstore's doing."""
-        tx = self._open.tx
+        """The content is complete: the reply for all recipients, see :meth:`content_replies`."""
+        return (await self.content_replies(message, read_seconds))[-1]
+
+    async def content_replies(self, message: Message, read_seconds: float = 0.0) -> tuple[Reply, ...]:
+        """The content is complete. Judges it and, if it may pass, hands it over; the replies are the mailstore's
+        doing. Several where the client asked for one for each recipient; then the last is for the whole."""
+        tx, notes = self._open.tx, self._open.notes
         assert tx is not None
         started = time.monotonic()
-        self._open.notes.seconds["read"] = read_seconds
-        if await self._too_complex(message):
-            return self.refuse_content("mime-too-complex")
-        judged = await self._judge(Phase.CONTENT, replace(tx, message=message), self.profile)
-        if judged.verdict.effective >= Action.DEFER:
-            reply = self._refusal(judged, "DATA")
-            self._end(judged.tx, judged.verdict, reply)
-            return reply
-        if self.client_gone:
-            # nobody would hear our 250: the client sends it again, so handing it over now makes a duplicate
-            self._end(judged.tx, judged.verdict, None)
-            return reply_for("local-error", tx.id)
-        outgoing = stamp(judged.tx, judged.verdict, self._services.identity)
-        before = time.monotonic()
-        budget = max(1.0, self._services.limits.answer_budget - (before - started))
-        delivery = await self._services.relay.deliver(judged.tx, outgoing, budget)
-        self._open.notes.seconds["relay"] = time.monotonic() - before
-        for outcome in self._open.notes.recipients:
-            for mailbox, result in delivery.results.items():
-                if outcome.address == str(mailbox) and not outcome.result:
-                    outcome.result = result.handover.value
-                    said = (str(result.code), result.enhanced, result.text) if result.code else ()
-                    outcome.mailstore_reply = " ".join(word for word in said if word)[:500]
-        reply = fold(delivery, tx.id)
-        self._services.observer.reply("DATA", reply.code, "accepted" if reply.code == 250 else "mailstore")
-        self._end(judged.tx, judged.verdict, reply, delivery)
-        return reply
+        notes.seconds["read"] = read_seconds
+        if await mime_too_complex(message, self._services.limits):
+            return (self.refuse_content("mime-too-complex"),)
+        parts = split(replace(tx, message=message), self._open.groups, notes)
+        work = [conclude(self._services, part, started, lambda: self.client_gone) for part in parts]
+        # all of them end before an error of ours comes out: no hand-over is left alone
+        outcomes: list[Outcome] = []
+        for outcome in await asyncio.gather(*work, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
+            part = outcome.part
+            self._write_record(part.tx, outcome.verdict, outcome.said, outcome.delivery, part.notes, part.profile)
+            outcomes.append(outcome)
+        self._open = self._fresh()
+        return replies_of(tx, outcomes)
 
     def refuse_content(self, reason: str) -> Reply:
         """The content cannot be judged at all (too big, bare line ending ...): the reply, and the transaction ends."""
@@ -282,11 +285,6 @@ class Reception:
 
     # ---- the inside
 
-    async def _too_complex(self, message: Message) -> bool:
-        limits = self._services.limits
-        look = functools.partial(too_complex, message, depth=limits.mime_depth, parts=limits.mime_parts)
-        return await asyncio.to_thread(look) if message.size > OFF_LOOP_OCTETS else look()
-
     def _fresh(self) -> _Open:
         return _Open(self._services.policy(), Notes(self._services.pipeline.ports.clock.now()))
 
@@ -299,18 +297,8 @@ class Reception:
         judged = await self._services.pipeline.judge(phase, tx, profile or self._open.policy.default)
         # connect and helo are the session's: every record of the session shows them
         notes = self._talk if phase in (Phase.CONNECT, Phase.HELO) else self._open.notes
-        notes.seconds[phase.value] = notes.seconds.get(phase.value, 0.0) + judged.seconds
-        for name, seconds in judged.check_seconds.items():
-            notes.check_seconds[name] = notes.check_seconds.get(name, 0.0) + seconds
+        notes.add(phase.value, judged.seconds, judged.check_seconds)
         return judged
-
-    def _refusal(self, judged: Judgement, verb: str) -> Reply:
-        reason = judged.verdict.reason
-        if reason not in REPLIES:
-            reason = "local-policy-defer" if judged.verdict.effective is Action.DEFER else "blocked"
-        reply = reply_for(reason, judged.tx.id)
-        self._services.observer.reply(verb, reply.code, reason)
-        return reply
 
     def _say(self, verb: str, reason: str) -> Reply:
         reply = reply_for(reason, self.id)
@@ -328,48 +316,32 @@ class Reception:
             self._open.last = (Verdict(action, reason), reply)
         return reply
 
-    def _end(
-        self, tx: Transaction, verdict: Verdict | None, reply: Reply | None, delivery: DeliveryResult | None = None
-    ) -> None:
-        self._write_record(tx, verdict, reply, delivery)
+    def _end(self, tx: Transaction, verdict: Verdict | None, reply: Reply | None) -> None:
+        self._write_record(tx, verdict, reply)
         self._open = self._fresh()
 
     def _write_record(
-        self, tx: Transaction, verdict: Verdict | None, reply: Reply | None, delivery: DeliveryResult | None = None
-    ) -> None:
-        if reply is None:
-            result = "aborted"
-        elif reply.code >= 500:
-            result = "rejected"
-        elif reply.code >= 400:
-            result = "deferred"
-        else:
-            result = "accepted"
-        if delivery and result != "accepted":
-            delivered = any(r.handover is Handover.DELIVERED for r in delivery.results.values())
-            result = "partly" if delivered else result
-        try:
-            self._services.observer.transaction(self._record(tx, verdict, reply, delivery, result))
-        except Exception:
-            log.exception("%s: the decision record is lost", tx.id)
-
-    def _record(
         self,
         tx: Transaction,
         verdict: Verdict | None,
         reply: Reply | None,
-        delivery: DeliveryResult | None,
-        result: str,
-    ) -> Record:
-        return transaction_record(
-            tx,
-            node=self._services.identity.hostname,
-            result=result,
-            verdict=verdict,
-            reply=reply,
-            notes=self._open.notes,
-            talk=self._talk,
-            ended=self._services.pipeline.ports.clock.now(),
-            profile=self.profile.name,
-            delivery=delivery,
-        )
+        delivery: DeliveryResult | None = None,
+        notes: Notes | None = None,
+        profile: Profile | None = None,
+    ) -> None:
+        services = self._services
+        try:
+            record = transaction_record(
+                tx,
+                node=services.identity.hostname,
+                verdict=verdict,
+                reply=reply,
+                notes=notes or self._open.notes,
+                talk=self._talk,
+                ended=services.pipeline.ports.clock.now(),
+                profile=(profile or self.profile).name,
+                delivery=delivery,
+            )
+            services.observer.transaction(record)
+        except Exception:
+            log.exception("%s: the decision record is lost", tx.id)

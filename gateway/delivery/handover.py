@@ -92,7 +92,14 @@ async def _parameters(session: Session, envelope: Envelope, message: OutgoingMes
         if not session.offers("SMTPUTF8"):
             return RecipientResult(Handover.REFUSED, 550, "5.6.7", "The mailstore takes no UTF-8 addresses (SMTPUTF8)")
         words += b" SMTPUTF8"
+    if session.offers("DSN"):
+        words += envelope.dsn.parameters.encode("ascii")
     return words
+
+
+def _rcpt_parameters(session: Session, envelope: Envelope, mailbox: Mailbox) -> bytes:
+    dsn = envelope.rcpt_dsn.get(mailbox)
+    return dsn.parameters.encode("ascii") if dsn and session.offers("DSN") else b""
 
 
 async def _is_8bit(message: OutgoingMessage) -> bool:
@@ -118,7 +125,10 @@ async def _envelope(
 ) -> tuple[Results, ServerReply | None]:
     """RSET where needed, MAIL, RCPTs, DATA. Returns results of those not accepted and DATA's reply (None: not said)."""
     mail = b"MAIL FROM:" + path_octets(envelope.reverse_path) + parameters + b"\r\n"
-    rcpts = [b"RCPT TO:" + path_octets(mailbox) + b"\r\n" for mailbox in envelope.recipients]
+    rcpts = [
+        b"RCPT TO:" + path_octets(mailbox) + _rcpt_parameters(session, envelope, mailbox) + b"\r\n"
+        for mailbox in envelope.recipients
+    ]
     pipelined = session.offers("PIPELINING")
     rset = [b"RSET\r\n"] if session.dirty else []
     session.dirty = True

@@ -29,7 +29,7 @@ class RecipientOutcome:
     address: str
     reply: str
     reason: str
-    result: str = ""  # delivered, deferred, refused, maybe; '' when it never came so far
+    result: str = ""  # a word of ports.mailstore.Handover; '' when it never came so far
     mailstore_reply: str = ""
 
 
@@ -43,6 +43,23 @@ class Notes:
     check_seconds: dict[str, float] = field(default_factory=dict)
     why: str = ""  # why a connection is not served, for the operator
     refused: Transaction | None = None  # the last recipient that was refused, with what was found about it
+
+    def add(self, phase: str, seconds: float, check_seconds: Mapping[str, float]) -> None:
+        """A phase was judged."""
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + seconds
+        for name, spent in check_seconds.items():
+            self.check_seconds[name] = self.check_seconds.get(name, 0.0) + spent
+
+
+def result_word(reply: Reply | None, delivery: DeliveryResult | None) -> str:
+    """accepted, partly, deferred, rejected, or aborted where there was no reply."""
+    if reply is None:
+        return "aborted"
+    if reply.code < 400:
+        return "accepted"
+    if delivery and any(result.handover.held for result in delivery.results.values()):
+        return "partly"
+    return "rejected" if reply.code >= 500 else "deferred"
 
 
 def finding_json(finding: Finding) -> dict[str, Any]:
@@ -99,7 +116,6 @@ def transaction_record(
     tx: Transaction,
     *,
     node: str,
-    result: str,
     verdict: Verdict | None,
     reply: Reply | None,
     notes: Notes,
@@ -108,8 +124,8 @@ def transaction_record(
     profile: str,
     delivery: DeliveryResult | None = None,
 ) -> dict[str, Any]:
-    """The record of one transaction. result: accepted, partly, deferred, rejected or aborted. notes: of the
-    transaction; talk: of the session before it (seconds of connect and helo)."""
+    """The record of one transaction. notes: of the transaction; talk: of the session before it (seconds of connect and
+    helo)."""
     connection, envelope = tx.connection, tx.envelope
     record: dict[str, Any] = {
         "schema": SCHEMA,
@@ -143,7 +159,7 @@ def transaction_record(
         record["msgid"] = (tx.message.first("message-id") or b"").decode("utf-8", "replace")[:998]
     record.update(_words(tx.findings))
     record["findings"] = {name: finding_json(found) for name, found in tx.findings.items()}
-    record["result"] = result
+    record["result"] = result_word(reply, delivery)
     record.update(verdict_json(verdict) if verdict else {"verdict": "none", "reason": "aborted", "rules": []})
     record["reply"] = str(reply) if reply else ""
     if delivery:
@@ -155,6 +171,8 @@ def transaction_record(
         if cause:
             record["ms_cause"] = {"port": cause.port, "why": cause.why.value, "detail": cause.detail}
         record["t_mailstore"] = {key: round(value, 4) for key, value in delivery.timings.items()}
+        if delivery.ledger:
+            record["ledger"] = delivery.ledger
         if any(r.handover.value == "maybe" for r in delivery.results.values()):
             record["maybe_delivered"] = True
     record["profile"] = profile

@@ -70,6 +70,7 @@ REPLIES: dict[str, _Row] = {
     "dnsbl": _Row(554, "5.7.1", "The client address is on a block list"),
     "blocked": _Row(554, "5.7.1", "Refused by local policy"),
     "helo-policy": _Row(550, "5.7.1", "HELO or EHLO name refused by local policy"),
+    "early-talker": _Row(554, "5.7.1", "You talked before the greeting (RFC 5321 section 4.3.1)", close=True),
     "ptr-policy": _Row(550, "5.7.25", "The client address has no valid reverse name"),
     "too-many-unknown": _Row(421, "4.7.0", "Too many unknown recipients from your network", close=True),
     "recipient-unknown": _Row(550, "5.1.1", "No such recipient"),
@@ -91,7 +92,6 @@ REPLIES: dict[str, _Row] = {
     "mime-too-complex": _Row(554, "5.6.0", "The MIME structure has too many parts or levels"),
     "too-many-recipients": _Row(452, "4.5.3", "Too many recipients, send the rest in another transaction"),
     "other-route": _Row(452, "4.5.3", "Send this recipient in another transaction"),
-    "no-valid-recipients": _Row(554, "5.5.1", "No valid recipients"),
     "local-error": _Row(451, "4.3.0", "Local error, please try again later"),
     "shutting-down": _Row(421, "4.3.2", "Service is shutting down, please try again", close=True),
     "too-many-sessions": _Row(421, "4.3.2", "Too many sessions, please try again later", close=True),
@@ -105,6 +105,7 @@ REPLIES: dict[str, _Row] = {
     "mailstore-unavailable": _Row(451, "4.4.1", "The mailstore does not answer, please try again later"),
     "mailstore-lost": _Row(451, "4.4.2", "The mailstore's answer was lost, please try again later"),
     "mailstore-deferred": _Row(451, "4.3.0", "The mailstore cannot take the message now"),
+    "handing-over": _Row(451, "4.3.0", "This message is on its way to the mailstore already, please try again later"),
     "mailstore-refused": _Row(550, "5.0.0", "The mailstore refused the message"),
     "recipient-deferred": _Row(451, "4.4.1", "The recipient cannot be verified now, please try again later"),
     # positive

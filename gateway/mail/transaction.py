@@ -3,7 +3,7 @@
 Frozen, one new value a step. RSET, a second MAIL, EHLO and STARTTLS drop the value; nothing is ever reset field by
 field. A fact is what the peer gave us and stands here; what we learned about it is a finding.
 
-Known gaps: one content per transaction; BDAT chunks are joined before they come here.
+Known gaps: BDAT chunks are joined before they come here.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from ipaddress import IPv4Address, IPv6Address
 from types import MappingProxyType
 
 from gateway.mail.address import Mailbox, ReversePath
+from gateway.mail.dsn import MailDsn, RcptDsn
 from gateway.mail.finding import Finding
 from gateway.mail.message import Message
 
@@ -62,15 +63,27 @@ class Hello:
     name: str
 
 
+_NO_DSN: Mapping[Mailbox, RcptDsn] = MappingProxyType({})
+
+
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """Reverse-path, accepted recipients in order, and the parameters of MAIL."""
+    """Reverse-path, accepted recipients in order, and the parameters of MAIL. prdr: the client asked for a reply for
+    each recipient. rcpt_dsn: RFC 3461 parameters of those recipients that have some."""
 
     reverse_path: ReversePath
     recipients: tuple[Mailbox, ...] = ()
     size: int | None = None  # SIZE=, octets
     body: str = "7BIT"  # BODY=: 7BIT or 8BITMIME
     smtputf8: bool = False
+    prdr: bool = False
+    dsn: MailDsn = field(default_factory=MailDsn)
+    rcpt_dsn: Mapping[Mailbox, RcptDsn] = field(default_factory=lambda: _NO_DSN)
+
+    def with_recipient(self, mailbox: Mailbox, dsn: RcptDsn | None = None) -> Envelope:
+        """A new value with one recipient more."""
+        told = MappingProxyType({**self.rcpt_dsn, mailbox: dsn}) if dsn and dsn.parameters else self.rcpt_dsn
+        return replace(self, recipients=(*self.recipients, mailbox), rcpt_dsn=told)
 
 
 _NO_FINDINGS: Mapping[str, Finding] = MappingProxyType({})

@@ -20,16 +20,18 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar, cast
 from aiosmtpd.smtp import SMTP
 
 from gateway.mail import limits
+from gateway.mail.message import Message
 from gateway.mail.reply import Reply, reply_for
-from gateway.mail.transaction import Connection
 from gateway.reception import Reception
+from gateway.smtp.bdat import Chunk
 from gateway.smtp.commands import Commands
-from gateway.smtp.content import ContentReader, Unreadable
-from gateway.smtp.identify import Endpoints, Listener, Probe, Refusal, identify
-from gateway.smtp.pace import Pace
-from gateway.smtp.probe import answer_probe
+from gateway.smtp.greeting import Door, Turned
+from gateway.smtp.identify import Endpoints, Listener
+from gateway.smtp.intake import Unreadable
 from gateway.smtp.starttls import HandshakeFailed, handshake
+from gateway.smtp.transfer import Transfer
 from gateway.smtp.wire import Broken, ClientLost, IdleTimeout, Wire
+from gateway.smtp.xclient import StartOver, Told
 
 if TYPE_CHECKING:
     from gateway.smtp.listener import SmtpServer
@@ -71,14 +73,15 @@ class Session(SMTP):
         loop = asyncio.get_running_loop()
         asyncio.StreamReaderProtocol.__init__(self, None, loop=loop)  # type: ignore[arg-type]  # no reader: see Wire
         self._server = server
-        self._listener = listener
         self._limits = server.services.limits
         self._wire = Wire(loop)
+        self._door = Door(server, listener, self._wire, self._send)
         self._output = bytearray()
         self._errors = 0
         self._started = loop.time()
         self._reception: Reception | None = None
         self._commands: Commands | None = None
+        self._transfer: Transfer | None = None
         self._plain = True
         self._link: asyncio.Transport | None = None
         self._abort_timer: asyncio.TimerHandle | None = None
@@ -142,6 +145,9 @@ class Session(SMTP):
             self._link.close()
             # a client that does not read keeps the last reply in our buffer: not for ever
             self._abort_timer = self.loop.call_later(ABORT_AFTER, self._link.abort)
+        self._door.close()
+        if self._transfer is not None:
+            self._transfer.drop()
         self._server.leave(self)
         self._server.services.observer.session_ended(self.loop.time() - self._started, ended)
 
@@ -154,39 +160,18 @@ class Session(SMTP):
         return self._reception.id if self._reception else "?"
 
     async def _serve(self) -> str:
-        known = await identify(
-            self._wire,
-            Endpoints.of(self._link),
-            self._listener,
-            self._server.new_id(),
-            self._limits.proxy_header_timeout,
-        )
-        observer = self._server.services.observer
-        if isinstance(known, Probe):
-            observer.connection(known.connection.client_ip.version, "probe")
-            hostname, draining = self._server.services.identity.hostname, lambda: self._server.draining
-            ended = await answer_probe(self._wire, self._send, known, hostname, draining)
-            if ended is not None:
-                return await self._bye(None, ended)
-            known = Refusal(known.connection, "PROXY listener: mail from a trusted peer that sent no header")
-        if isinstance(known, Refusal):
-            return await self._refuse(known)
-        refused = self._server.admit(self, known)
-        if refused is not None:
-            result, reply = refused
-            observer.connection(known.client_ip.version, result)
-            return await self._bye(reply, "drained" if result == "refused_drain" else "refused")
-        observer.connection(known.client_ip.version, "accepted")
-        return await self._greet(known)
+        known = await self._door.open(self, Endpoints.of(self._link))
+        if isinstance(known, Turned):
+            return await self._bye(known.reply, known.ended)
+        told = Told(known)
+        while True:
+            try:
+                return await self._greet(told)
+            except StartOver as again:
+                told = again.told
 
-    async def _refuse(self, refusal: Refusal) -> str:
-        client = refusal.connection.client_ip
-        log.warning("%s: %s", client, refusal.why)
-        self._server.services.observer.connection(client.version, "proxy_error")
-        reception = Reception(self._server.services, refusal.connection)
-        return await self._bye(reception.refuse_connection("proxy-protocol", refusal.why), "refused")
-
-    async def _greet(self, connection: Connection) -> str:
+    async def _greet(self, told: Told) -> str:
+        connection = told.connection
         services = self._server.services
         reception = await self._guarded(_call(lambda: Reception(services, connection)), None)
         if reception is None:
@@ -194,20 +179,26 @@ class Session(SMTP):
         self._reception = reception
         if self._wire.lost:
             raise ClientLost
-        self._commands = Commands(reception, services.identity.hostname, self._limits, self._has_tls)
-        greeting = await self._guarded(reception.connect(), None)
+        xclient = told if self._door.may_xclient else None
+        until = self._started + self._limits.session_timeout
+        transfer = self._transfer = Transfer(self._wire, reception, self._limits, self._server, until)
+        self._commands = Commands(
+            reception, services.identity.hostname, self._limits, self._has_tls, xclient, lambda: transfer.chunking
+        )
+        greeting = await self._guarded(self._door.greet(reception), None)
         if greeting is None:
             return await self._bye(self._commands.reason("local-error"), "error")
+        if isinstance(greeting, Turned):
+            return await self._bye(greeting.reply, greeting.ended)
         if greeting.close:
             return await self._bye(greeting, "refused")
         self._say(greeting)
-        return await self._converse(reception, self._commands)
+        return await self._converse(reception, self._commands, transfer)
 
     def _has_tls(self) -> bool:
         return self._server.tls() is not None
 
-    async def _converse(self, reception: Reception, commands: Commands) -> NoReturn:
-        deadline = self.loop.time() + self._limits.command_timeout
+    async def _converse(self, reception: Reception, commands: Commands, transfer: Transfer) -> NoReturn:
         while True:
             if self._server.draining:
                 await self._close(commands.reason("shutting-down"), "drained")
@@ -215,16 +206,25 @@ class Session(SMTP):
             if command is None:
                 await self._flush()
                 try:
-                    await self._wire.more(min(deadline, self._started + self._limits.session_timeout))
+                    await self._server.idle.more(self, self._wire, self._started + self._limits.session_timeout)
                 except IdleTimeout:
                     await self._close(commands.reason("timeout"), "timeout")
                 continue
-            await self._obey(command, reception, commands)
-            deadline = self.loop.time() + self._limits.command_timeout
+            self._server.idle.busy(self)
+            chunk = commands.chunk(command) if isinstance(command, bytes) else None
+            if chunk is None:
+                await self._obey(command, reception, commands, transfer)
+            elif isinstance(chunk, Chunk):
+                await self._content(transfer.chunk(chunk), reception, commands, transfer)
+            else:
+                self._observe("BDAT", chunk)
+                await self._close(chunk, "refused")
 
-    async def _obey(self, command: bytes | Broken, reception: Reception, commands: Commands) -> None:
+    async def _obey(
+        self, command: bytes | Broken, reception: Reception, commands: Commands, transfer: Transfer
+    ) -> None:
         if isinstance(command, Broken):
-            verb, reply = "?", commands.protocol(500, "5.5.2", command.value.capitalize())
+            verb, reply = "?", commands.protocol(500, "5.5.2", command.value)
             if command is Broken.ENDLESS:
                 reply = commands.reason("too-many-errors")
         else:
@@ -232,8 +232,11 @@ class Session(SMTP):
             if answered is None:
                 # what the reception holds now is nobody's guess: start over
                 await self._guarded(_call(reception.reset), None)
+                transfer.drop()
                 answered = ("?", commands.reason("local-error"))
             verb, reply = answered
+            if reply.code == 250 and verb in ("RSET", "EHLO", "HELO"):
+                transfer.drop()
         if verb == "STARTTLS" and reply.code == 220 and self._wire.buffer:
             # RFC 3207 section 4.2 and CVE-2011-0411: whatever came in plain text must not count after TLS
             refusal = commands.protocol(554, "5.5.1", "Plain text behind STARTTLS", close=True)
@@ -245,11 +248,16 @@ class Session(SMTP):
         if reply.close:
             ended = "quit" if verb == "QUIT" else "timeout" if reply.enhanced == "4.4.2" else "refused"
             await self._close(reply, ended)
+        if verb == "XCLIENT" and reply.code == 220:
+            raise StartOver(commands.xclient_told().restarted(self._server.new_id()))
+        if verb == "MAIL":
+            self._door.is_client()
         self._say(reply)
         if reply.code == 354:
-            await self._data(reception, commands)
+            await self._content(transfer.data(), reception, commands, transfer)
         elif verb == "STARTTLS" and reply.code == 220:
             await self._starttls(reception)
+            transfer.drop()
         elif len(self._output) >= OUTPUT_OCTETS:
             await self._flush()
 
@@ -266,53 +274,42 @@ class Session(SMTP):
             return commands.reason("too-many-errors")
         if self._errors > self._limits.errors_soft:
             await self._flush()
-            await asyncio.sleep(ERROR_DELAY)
+            await self._door.tarpit(ERROR_DELAY)
         return reply
 
     # ---- content
 
-    def _content_deadline(self) -> Callable[[], float]:
-        """From now on content comes: tells until when the next octets must be there."""
-        time, wire, limit = self.loop.time, self._wire, self._limits
-        pace, before = Pace(limit.data_rate, limit.data_rate_window, time()), wire.received
-        end = self._started + limit.session_timeout
-        return lambda: min(time() + limit.data_idle_timeout, end, pace.deadline(time(), wire.received - before))
-
-    async def _data(self, reception: Reception, commands: Commands) -> None:
+    async def _content(
+        self,
+        reading: Awaitable[Message | Unreadable | Reply],
+        reception: Reception,
+        commands: Commands,
+        transfer: Transfer,
+    ) -> None:
         await self._flush()
-        began = self.loop.time()
-        reader = ContentReader(
-            self._wire,
-            message_octets=self._limits.message_octets,
-            bare_line_ending=reception.profile.content.bare_line_ending,
-            spool_dir=self._server.spool_dir,
-            deadline=self._content_deadline(),
-            header_octets=self._limits.header_octets,
-            header_fields=self._limits.header_fields,
-        )
         try:
-            content = await reader.read()
+            content = await reading
         except IdleTimeout:
             await self._close(commands.reason("timeout"), "timeout")
-        if isinstance(content, Unreadable):
-            reply = reception.refuse_content(content.reason)
-            if reply.close or not content.complete:
-                await self._close(reply, "refused")
+        if isinstance(content, Reply):
+            self._server.services.observer.reply("BDAT", content.code, "")
+            replies: tuple[Reply, ...] = (content,)
         else:
-            # a task of its own: whatever happens to this session, a hand-over that has begun is finished
-            work = self.loop.create_task(reception.content(content, self.loop.time() - began))
-            self._server.keep(work)
-            answered = await self._guarded(asyncio.shield(work), None)
-            if answered is None:
+            submitted = await self._guarded(transfer.submit(content), None)
+            if submitted is None:
                 answered = await self._guarded(_call(lambda: reception.refuse_content("local-error")), None)
-            reply = answered or commands.reason("local-error")
-        if reply.code == 250:
-            self._errors = 0
-        elif reply.code >= 500:
-            reply = await self._count_error(reply, commands)
-        if reply.close:
-            await self._close(reply, "refused")
-        self._say(reply)
+                submitted = (answered or commands.reason("local-error"),)
+            elif submitted[-1].code == 250:
+                self._errors = 0
+            replies = submitted
+        *each, last = replies
+        if last.code >= 500:
+            last = await self._count_error(last, commands)
+        for reply in each:
+            self._say(reply)
+        if last.close:
+            await self._close(last, "refused")
+        self._say(last)
 
     # ---- TLS
 
@@ -369,7 +366,9 @@ class Session(SMTP):
             self._say(reply)
         await self._flush()
         transport = self._link
-        if (ended == "quit" and not self._wire.buffer) or not self._plain or transport is None:
+        # a client that has said nothing, or its last word, has no octets on the way that we would have to read
+        quiet = (ended == "quit" or self._reception is None) and not self._wire.buffer
+        if quiet or not self._plain or transport is None:
             return ended
         if transport.can_write_eof() and not transport.is_closing():
             transport.write_eof()

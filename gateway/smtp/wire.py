@@ -32,9 +32,9 @@ class IdleTimeout(Exception):
 class Broken(Enum):
     """Why a command line is none."""
 
-    OCTET = "bare CR, bare LF or NUL in a command"
-    LENGTH = "command line too long"
-    ENDLESS = "command line without end"
+    OCTET = "Bare CR, bare LF or NUL in a command"
+    LENGTH = "Command line too long"
+    ENDLESS = "Command line without end"
 
 
 class Wire:
