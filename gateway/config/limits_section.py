@@ -61,7 +61,18 @@ class LimitsSettings(BaseModel):
     proxy_header_timeout: float = Field(
         limits.PROXY_HEADER_TIMEOUT, gt=0, description="seconds for a balancer's PROXY header"
     )
+    greeting_delay: float = Field(
+        limits.GREETING_DELAY,
+        ge=0,
+        le=limits.TARPIT_SECONDS,
+        description="seconds that an unknown client waits for the greeting, to find those that do not",
+    )
     answer_budget: float = Field(limits.ANSWER_BUDGET, gt=1, description="seconds from the final dot to our reply")
+    ledger_remember: float = Field(
+        limits.LEDGER_REMEMBER,
+        ge=0,
+        description="seconds that a delivered message is remembered while the client may not have read our 250; 0: not",
+    )
     drain_timeout: float = Field(
         limits.DRAIN_TIMEOUT, ge=0, description="seconds for open sessions when the node stops"
     )

@@ -3,12 +3,13 @@
 The reply must be true for every recipient, and nothing may be lost silently. In this order:
 
 1. somebody's result is unknown (MAYBE): 451 ``mailstore-lost``; a duplicate is better than a loss;
-2. somebody is DEFERRED: that 4yz, or 451 ``mailstore-unavailable`` where the mailstore said nothing. Recipients who
-   have the message already get it again with the client's next attempt;
-3. somebody is REFUSED: the mailstore's 5yz. Where others have the message, 250 would lose the refused ones silently
+2. somebody is DEFERRED: that 4yz, or 451 ``mailstore-unavailable`` where the mailstore said nothing. The client's
+   next attempt is for all; the ledger spares those who have the message already;
+3. somebody is BUSY: 451 ``handing-over``, for nobody knows yet how that will end;
+4. somebody is REFUSED: the mailstore's 5yz. Where others have the message, 250 would lose the refused ones silently
    and 451 would come back for ever; so it is 5yz too, and its text says for how many of them the message was refused:
    the author gets a DSN and learns of it;
-4. all DELIVERED: 250.
+5. all DELIVERED, now or before: 250.
 
 Known gaps: a client that reads a 5yz cannot know which of the recipients were refused.
 """
@@ -34,9 +35,11 @@ def fold(result: DeliveryResult, transaction_id: str) -> Reply:
         if spoken is None:
             return reply_for("mailstore-unavailable", transaction_id)
         return _own_words(spoken, "mailstore-deferred", transaction_id)
+    if by[Handover.BUSY]:
+        return reply_for("handing-over", transaction_id)
     if refused := by[Handover.REFUSED]:
         note = ""
-        if by[Handover.DELIVERED]:
+        if by[Handover.DELIVERED] or by[Handover.BEFORE]:
             note = f"Delivered to some recipients, refused for {len(refused)} of {len(results)}: "
         return _own_words(refused[0], "mailstore-refused", transaction_id, note)
     return reply_for("accepted", transaction_id)

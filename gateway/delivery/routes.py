@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from gateway.delivery.breaker import Health, Pooled, Standing, Watched
+from gateway.delivery.ledger import DeliveryLedger
 from gateway.mail.address import Mailbox
 from gateway.mail.finding import Cause, Why
 from gateway.mail.message import OutgoingMessage

@@ -60,8 +60,12 @@ MEMORY_OCTETS: Final = 0
 """The same for the resident memory of one worker; 0: no such limit."""
 
 # seconds
-GREETING_DELAY: Final = 0.0
+GREETING_DELAY: Final = 1.0
+TARPIT_SECONDS: Final = 20.0
+TARPIT_SLOTS: Final = 200
 COMMAND_TIMEOUT: Final = 300.0
+COMMAND_TIMEOUT_CROWDED: Final = 10.0
+"""A full worker ends the session that has been silent longest, and longer than this, for a newcomer."""
 DATA_IDLE_TIMEOUT: Final = 180.0
 SESSION_TIMEOUT: Final = 3600.0
 PROXY_HEADER_TIMEOUT: Final = 5.0
@@ -69,6 +73,8 @@ TLS_HANDSHAKE_TIMEOUT: Final = 30.0
 ANSWER_BUDGET: Final = 50.0
 """From the final dot to our answer: balancers commonly cut at 60 s of silence."""
 DRAIN_TIMEOUT: Final = 90.0
+LEDGER_REMEMBER: Final = 86400.0
+"""RFC 5321 section 4.5.4.1: a sender tries again after 30 minutes or more, and less often later."""
 
 # towards the mailstore, seconds
 MAILSTORE_CONNECT: Final = 5.0
@@ -102,7 +108,9 @@ class WireLimits:
     data_idle_timeout: float = DATA_IDLE_TIMEOUT
     session_timeout: float = SESSION_TIMEOUT
     proxy_header_timeout: float = PROXY_HEADER_TIMEOUT
+    greeting_delay: float = GREETING_DELAY
     answer_budget: float = ANSWER_BUDGET
+    ledger_remember: float = LEDGER_REMEMBER
     drain_timeout: float = DRAIN_TIMEOUT
 
 
@@ -123,6 +131,7 @@ _ROWS: Final = """
 command line with CRLF | COMMAND_OCTETS | octets | - | 500 5.5.2 | RFC 5321 4.5.3.1.4 asks for 512
 text line with CRLF | TEXT_LINE_OCTETS | octets | - | line-too-long | RFC 5321 4.5.3.1.6 asks for 1,000
 local part | LOCAL_PART_OCTETS | octets | - | 501 5.1.7 or 5.1.3 | RFC 5321 4.5.3.1.1
+path with its brackets | PATH_OCTETS | octets | - | 501 5.1.7 or 5.1.3 | RFC 5321 4.5.3.1.3
 domain | DOMAIN_OCTETS | octets | - | 501 5.1.7 or 5.1.3 | RFC 5321 4.5.3.1.2
 recipients a transaction | RECIPIENTS | - | recipients | too-many-recipients | RFC 5321 4.5.3.1.8 asks for 100
 errors before replies slow down | ERRORS_SOFT | - | errors_soft | the reply, a second later | as in Postfix
@@ -137,11 +146,15 @@ MIME parts | MIME_PARTS | - | mime_parts | mime-too-complex | our own
 lines like a MIME delimiter | MIME_DELIMITERS | - | - | mime-too-complex | our own
 Received fields | RECEIVED_FIELDS | - | - | loop | RFC 5321 6.3
 silence between commands | COMMAND_TIMEOUT | s | command_timeout | timeout | RFC 5321 4.5.3.2.7
+silence between commands when a worker is full | COMMAND_TIMEOUT_CROWDED | s | - | timeout | as in Postfix under stress
 silence inside content | DATA_IDLE_TIMEOUT | s | data_idle_timeout | timeout | RFC 5321 4.5.3.2.5
 a session in all | SESSION_TIMEOUT | s | session_timeout | timeout | our own
 least rate of content | DATA_RATE | octets a second | data_rate | timeout | Postfix smtpd_min_data_rate
 window of that rate | DATA_RATE_WINDOW | s | data_rate_window | timeout | our own
 a PROXY header | PROXY_HEADER_TIMEOUT | s | proxy_header_timeout | proxy-protocol | proxy-protocol.txt 2: 3 s and more
+the wait before the greeting | GREETING_DELAY | s | greeting_delay | the greeting | postscreen waits 6 s
+waits of ours a session | TARPIT_SECONDS | s | - | the reply, without a wait | our own
+clients of a worker that wait for us | TARPIT_SLOTS | - | - | the reply, without a wait | our own
 a TLS handshake | TLS_HANDSHAKE_TIMEOUT | s | - | the connection is closed | our own
 sessions of a client a worker | SESSIONS_PER_CLIENT | - | sessions_per_client | too-many-sessions-client | as in Postfix
 sessions of a /24 or /64 a worker | SESSIONS_PER_NETWORK | - | sessions_per_network | too-many-sessions-client | our own

@@ -48,6 +48,13 @@ class Handover(StrEnum):
     DEFERRED = "deferred"  # 4yz, or never reached
     REFUSED = "refused"  # 5yz
     MAYBE = "maybe"  # the connection was lost after our final dot: nobody knows (RFC 1047)
+    BEFORE = "delivered-before"  # the ledger knows that a mailstore has taken this very message for them
+    BUSY = "busy"  # another session hands this very message over to them at this moment
+
+    @property
+    def held(self) -> bool:
+        """A mailstore holds the message."""
+        return self in (Handover.DELIVERED, Handover.BEFORE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +71,15 @@ class RecipientResult:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryResult:
-    """Results of all recipients, the mailstore that was used, and seconds by phase (connect, envelope, content)."""
+    """Results of all recipients, the mailstore that was used ('': none), and seconds by phase (connect, envelope,
+    content). ledger: what was special about the ledger, for the record: delivered-before, busy, unavailable or ''.
+    receipt: the key under which the ledger keeps the delivered recipients, or ''."""
 
     mailstore: str
     results: Mapping[Mailbox, RecipientResult]
     timings: Mapping[str, float] = field(default_factory=dict)
+    ledger: str = ""
+    receipt: str = ""
 
 
 class Mailstore(Protocol):

@@ -34,6 +34,8 @@ TAIL = """
   A node's sessions are shared out evenly. A balancer's probes count for nobody.
 - **Memory**: of the control group where it has a bound, else of the machine; page cache that can go at once is not used
   memory. It is looked at twice a second at most, before the greeting. Sessions that are open go on.
+- **A full worker** ends the session that has waited longest for its client's next command, if that is 10 s and more, and
+  serves the newcomer; with no such session the newcomer is refused.
 - **Time**: whoever is too slow hears `421 4.4.2`. A client that does not read its replies is cut off without a word.
 """
 
@@ -59,7 +61,7 @@ def test_the_page_is_that_of_the_table() -> None:
 
 def test_every_limit_that_a_setting_changes_stands_in_the_table_with_its_default() -> None:
     # towards the mailstore and at the end of a node: no client hears of them
-    ours = {"answer_budget", "drain_timeout"}
+    ours = {"answer_budget", "ledger_remember", "drain_timeout"}
     table = {limit.setting: limit.value for limit in WIRE_TABLE if limit.setting}
     assert table == {item.name: item.default for item in fields(WireLimits) if item.name not in ours}
 

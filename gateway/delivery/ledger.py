@@ -1,0 +1,141 @@
+"""No duplicates after a lost reply: who holds a message that may come again (RFC 1047, RFC 5321 section 4.2.5).
+
+Before a message goes to a mailstore, the store that all nodes share records *handing over* for each recipient; after
+the mailstore's 250, *done*. The client that never heard our 250 comes again, here or to another node: whoever is *done*
+is answered 250 and gets nothing again; for whoever is *handing over* the client is asked to come later, since nobody
+knows yet how that ends. A record of *handing over* ends with the time that the attempt had to answer in, so a node that
+was killed holds nobody up for longer. When the client shows that it has read our reply, the record goes: the same
+content after that is another message.
+
+A retry is known by the reverse-path, the recipient and the octets of the content as the client sent them, under the
+cluster's secret; nothing that we add counts. At least once is the rule: wherever the ledger does not know (the store is
+away, the mailstore's answer was lost), the message is handed over, for a duplicate is better than a loss.
+
+Known gaps: a node killed between the mailstore's 250 and the record of it makes a duplicate. A client that closes
+without a further command may have read our reply; the same content counts as a retry until ``remember`` is over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Final
+
+from gateway.mail.address import Mailbox
+from gateway.mail.limits import OFF_LOOP_OCTETS
+from gateway.mail.message import Message, OutgoingMessage
+from gateway.mail.transaction import Transaction
+from gateway.ports.failure import PortFailure
+from gateway.ports.ledger import Entry, Ledger
+from gateway.ports.mailstore import DeliveryResult, Handover, RecipientResult
+
+log = logging.getLogger("mxgw.delivery")
+
+LEASE_MARGIN: Final = 1.0
+"""Seconds after an attempt's budget in which its end may still be recorded."""
+NAMELESS_REMEMBER: Final = 1800.0
+"""Seconds for content with neither Message-ID nor Date: a device may mean the same words as another message."""
+
+RECORDED: Final = "recorded"
+BEFORE: Final = "delivered-before"
+BUSY: Final = "busy"
+UNAVAILABLE: Final = "unavailable"
+WORDS: Final = (RECORDED, BEFORE, BUSY, UNAVAILABLE)
+"""What the ledger meant for one hand-over; label of ``mxgw_ledger_total``."""
+
+HandOver = Callable[[Transaction, OutgoingMessage, float], Awaitable[DeliveryResult]]
+_FOUND: Final = {Entry.DONE: RecipientResult(Handover.BEFORE), Entry.BUSY: RecipientResult(Handover.BUSY)}
+
+
+class DeliveryLedger:
+    """Wraps hand-overs. store: shared by the nodes; secret: of the cluster; remember: seconds for which *done* is kept
+    until the client shows that it knows; on_result gets one of WORDS for each hand-over."""
+
+    def __init__(
+        self, store: Ledger, secret: bytes, remember: float, on_result: Callable[[str], None] = lambda _: None
+    ) -> None:
+        self._store = store
+        self._secret = secret
+        self._remember = remember
+        self._on_result = on_result
+        self._forgetting: set[asyncio.Task[None]] = set()
+
+    async def deliver(
+        self, tx: Transaction, message: OutgoingMessage, budget: float, hand_over: HandOver
+    ) -> DeliveryResult:
+        """Hand over to those recipients who do not have it, inside ``budget`` seconds. Raises what hand_over raises;
+        then the entries end with their time."""
+        assert tx.envelope is not None
+        started, recipients = time.monotonic(), tx.envelope.recipients
+        key = await self._key(tx, message.message)
+        if forgetting := [task for task in self._forgetting if task.get_name() == key]:
+            await asyncio.wait(forgetting)
+        try:
+            entries = await self._store.begin(key, [str(each) for each in recipients], tx.id, budget + LEASE_MARGIN)
+        except PortFailure as failure:
+            log.warning("%s: handed over without the ledger: %s", tx.id, failure.cause)
+            self._on_result(UNAVAILABLE)
+            return replace(await hand_over(tx, message, budget), ledger=UNAVAILABLE)
+        found = {each: _FOUND[entry] for each, entry in zip(recipients, entries, strict=True) if entry in _FOUND}
+        result, word = DeliveryResult("", {}), ""
+        if ours := tuple(each for each in recipients if each not in found):
+            part = tx if not found else replace(tx, envelope=replace(tx.envelope, recipients=ours))
+            result = await hand_over(part, message, budget - (time.monotonic() - started))
+            word = await self._settle(key, tx, message.message, result)
+        results = {**found, **result.results}
+        standing = {each.handover for each in found.values()}
+        word = BEFORE if Handover.BEFORE in standing else BUSY if standing else word
+        self._on_result(word)
+        return replace(
+            result,
+            results={each: results[each] for each in recipients if each in results},
+            ledger="" if word == RECORDED else word,
+            receipt=key if any(each.handover.held for each in results.values()) else "",
+        )
+
+    async def _settle(self, key: str, tx: Transaction, message: Message, result: DeliveryResult) -> str:
+        done = [str(each) for each, told in result.results.items() if told.handover.held]
+        # MAYBE is free too: nobody hands it over any more, and only the client's next attempt is lossless
+        free = [str(each) for each, told in result.results.items() if not told.handover.held]
+        named = message.first("message-id") or message.first("date")
+        remember = self._remember if named else min(self._remember, NAMELESS_REMEMBER)
+        try:
+            await self._store.settle(key, done, free, tx.id, remember)
+        except PortFailure as failure:
+            log.warning("%s: the ledger does not know how it ended: %s", tx.id, failure.cause)
+            return UNAVAILABLE
+        return RECORDED
+
+    def reply_read(self, delivery: DeliveryResult) -> None:
+        """The client has read a reply which told it all about this delivery. Returns at once; ``deliver`` for the
+        same content waits until the entries are gone."""
+        if delivery.receipt:
+            held = [each for each, told in delivery.results.items() if told.handover.held]
+            task = asyncio.create_task(self._forget(delivery.receipt, held), name=delivery.receipt)
+            self._forgetting.add(task)
+            task.add_done_callback(self._forgetting.discard)
+
+    async def _forget(self, key: str, recipients: list[Mailbox]) -> None:
+        try:
+            await self._store.forget(key, [str(each) for each in recipients])
+        except PortFailure as failure:
+            log.warning("the ledger keeps what a client has read: %s", failure.cause)
+
+    async def close(self) -> None:
+        """Wait until all that was read is forgotten."""
+        if self._forgetting:
+            await asyncio.wait(set(self._forgetting))
+
+    async def _key(self, tx: Transaction, message: Message) -> str:
+        assert tx.envelope is not None
+        mac = hmac.new(self._secret, f"{tx.envelope.reverse_path}\0".encode("utf-8", "surrogateescape"), hashlib.sha256)
+        if message.size > OFF_LOOP_OCTETS:
+            await asyncio.to_thread(mac.update, message.octets)
+        else:
+            mac.update(message.octets)
+        return mac.hexdigest()
