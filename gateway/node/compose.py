@@ -20,6 +20,7 @@ from gateway.adapters.store_near import NearStore
 from gateway.adapters.store_open import open_store
 from gateway.checks.recipient_cache import may_be_near
 from gateway.config import RouteSettings, Settings, split_address
+from gateway.delivery.ledger import DeliveryLedger
 from gateway.delivery.open import open_mailstore
 from gateway.delivery.recipients_list import AcceptedRecipients, FileRecipients, ListedRecipients, RecipientList
 from gateway.delivery.routes import Route, Router
@@ -49,7 +50,7 @@ class Worker:
     store: Store
 
 
-def router_for(settings: Settings, observer: Observer | None = None) -> Router:
+def router_for(settings: Settings, observer: Observer | None = None, ledger: DeliveryLedger | None = None) -> Router:
     """The routes of the settings with their mailstores (which connect lazily; a URL that stands at several routes is
     one mailstore). Raises ValueError."""
     opened: dict[MailstoreUrl, Mailstore] = {}
@@ -62,7 +63,7 @@ def router_for(settings: Settings, observer: Observer | None = None) -> Router:
         mailstores = tuple(opened[replace(url, weight=0.0)] for url in urls)
         weights = tuple(url.weight for url in urls)
         routes.append(Route(route.domains, mailstores, route.label, weights, _recipients_of(route)))
-    return Router(routes, observer)
+    return Router(routes, observer, ledger=ledger)
 
 
 def _recipients_of(route: RouteSettings) -> RecipientDirectory | None:
@@ -105,7 +106,9 @@ def worker_for(
     secret = settings.secret.get_secret_value().encode() if settings.secret else b""
     shared = TimedStore(open_store(settings.store, settings.state_dir, clock, secret), observer.store_op)
     store = NearStore(shared, clock, keep=may_be_near)
-    router = router_for(settings, observer)
+    remember = settings.limits.ledger_remember
+    ledger = DeliveryLedger(shared, secret, remember, observer.ledger_result) if remember else None
+    router = router_for(settings, observer, ledger)
     services = Services(
         identity=identity_of(settings),
         pipeline=Pipeline(Ports(dns, store, router, clock, router.listed, router.live)),
