@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from gateway.auth.canonical import BodyDigest, BodyWant, relaxed_field
 from gateway.auth.dkim_key import KeyFault, choose_key
-from gateway.auth.dkim_signature import ALGORITHMS, MAX_FIELD_OCTETS, Signature, read_signature
+from gateway.auth.dkim_signature import ALGORITHMS, MAX_FIELD_OCTETS, Signature, once_counts, read_signature
 from gateway.auth.dkim_tags import TagError, decode_base64, parse_tags, without_b_value
 from gateway.auth.dkim_verify import KeyAnswers, verify
 from gateway.mail.address import AddressError, parse_domain
@@ -112,7 +112,7 @@ def read_chain(message: Message, max_sets: int) -> Chain | None:
         expected = "none" if part.seal.instance == 1 else "pass"
         if part.seal.cv != expected:
             return Chain(sets, "sealed-as-failed" if part is sets[-1] and part.seal.cv == "fail" else "chain-value")
-    newest = read_signature(message, sets[-1].signature, len(message.all("from")), arc=True)
+    newest = read_signature(message, sets[-1].signature, once_counts(message), arc=True)
     if newest.fault:
         return Chain(sets, "message-signature-" + newest.fault)
     return Chain(sets, "", newest)

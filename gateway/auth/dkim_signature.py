@@ -20,6 +20,7 @@ from gateway.mail.message import HeaderField, Message
 MAX_FIELD_OCTETS = 8192
 ALGORITHMS = {b"rsa-sha256": "rsa", b"ed25519-sha256": "ed25519"}
 SIMPLE_BODY = BodyWant(relaxed=False)
+ONCE_ONLY = ("from", "subject", "date", "to")
 _FORMS = (b"simple", b"relaxed")
 
 
@@ -34,7 +35,8 @@ class Fault(Exception):
 @dataclass(frozen=True, slots=True)
 class Signature:
     """One signature as written. fault: '' or the reason of its permerror. b and body_hash decoded; signed: h= in lower
-    case, in order; expires: x= in seconds since 1970; identity_domain: the domain of i= (d= where there is none)."""
+    case, in order; stamped, expires: t= and x= in seconds since 1970; identity_domain: the domain of i= (d= where there
+    is none)."""
 
     item: HeaderField
     fault: str
@@ -50,6 +52,7 @@ class Signature:
     signed: tuple[str, ...] = ()
     relaxed_header: bool = False
     want: BodyWant = SIMPLE_BODY
+    stamped: int | None = None
     expires: int | None = None
 
     @property
@@ -58,9 +61,18 @@ class Signature:
         return f"{self.selector}._domainkey.{self.domain}"
 
 
-def read_signature(message: Message, item: HeaderField, authors: int, *, arc: bool = False) -> Signature:
-    """Read one field. Never raises. authors: how many From fields there are, all of which must be signed. arc: it is an
-    ARC-Message-Signature, whose i= is its instance."""
+def once_counts(message: Message) -> dict[str, int]:
+    """How often each field stands there that may stand once (RFC 5322 section 3.6) and that people see."""
+    counts = dict.fromkeys(ONCE_ONLY, 0)
+    for item in message.fields:
+        if item.name in counts:
+            counts[item.name] += 1
+    return counts
+
+
+def read_signature(message: Message, item: HeaderField, counts: Mapping[str, int], *, arc: bool = False) -> Signature:
+    """Read one field. Never raises. counts: ``once_counts`` of the message. arc: it is an ARC-Message-Signature, whose
+    i= is its instance."""
     size = item.end - item.start
     if size > MAX_FIELD_OCTETS:
         return Signature(item, "signature-too-long")
@@ -78,14 +90,14 @@ def read_signature(message: Message, item: HeaderField, authors: int, *, arc: bo
         b_prefix=_text(b"".join(tags.get("b", b"").split())[:8]),
     )
     try:
-        return _judged(tags, shown, authors, arc)
+        return _judged(tags, shown, counts, arc)
     except Fault as fault:
         return replace(shown, fault=fault.reason)
     except (TagError, UnicodeError):
         return replace(shown, fault="syntax")
 
 
-def _judged(tags: Mapping[str, bytes], shown: Signature, authors: int, arc: bool) -> Signature:
+def _judged(tags: Mapping[str, bytes], shown: Signature, counts: Mapping[str, int], arc: bool) -> Signature:
     missing = [tag for tag in ("a", "b", "bh", "d", "h", "s") if not tags.get(tag)]
     if missing or not shown.domain or not shown.selector or (not arc and "v" not in tags):
         raise Fault("syntax")
@@ -101,9 +113,12 @@ def _judged(tags: Mapping[str, bytes], shown: Signature, authors: int, arc: bool
     if header_form not in _FORMS or body_form not in _FORMS:
         raise Fault("canonicalization")
     signed = tuple(name.decode("ascii") for name in words(tags["h"]) if name)
-    if signed.count("from") < max(1, authors):
+    if signed.count("from") < max(1, counts["from"]):
         # RFC 6376 section 6.1.1; an unsigned second From is what section 8.15 warns of
         raise Fault("from-not-signed")
+    if any(1 < counts[name] > signed.count(name) for name in ONCE_ONLY):
+        # readers show the first Subject, a signature covers the last: section 8.15 again
+        raise Fault("duplicate-not-signed")
     if arc and "arc-seal" in signed:
         raise Fault("syntax")
     expires, stamped = _number(tags, "x"), _number(tags, "t")
@@ -118,6 +133,7 @@ def _judged(tags: Mapping[str, bytes], shown: Signature, authors: int, arc: bool
         signed=signed,
         relaxed_header=header_form == b"relaxed",
         want=BodyWant(body_form == b"relaxed", _number(tags, "l", 76)),
+        stamped=stamped,
         expires=expires,
     )
 

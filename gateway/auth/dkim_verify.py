@@ -3,11 +3,13 @@
 Order of use: ``read_signatures`` -> ``choose`` -> fetch ``key_name`` of those without fault -> ``body_digests`` for
 their ``want`` -> ``verify`` each. Outcome words are those of RFC 8601 section 2.7.1:
 
-    fail       body-hash signature expired
-    policy     partial-body (l= leaves content unsigned)
-    permerror  syntax version algorithm from-not-signed identity-outside-domain identity-not-exact canonicalization
-               query-method signature-too-long length-too-big no-key key-revoked key-syntax key-version key-hash
-               key-service key-type key-too-short key-unacceptable
+    fail       body-hash signature expired future (t= is later than our clock by more than its drift)
+    policy     partial-body (l= leaves content unsigned), short-key (RSA under 2,048 bits and settings that refuse it),
+               not-tried (beyond the count that is tried)
+    permerror  syntax version algorithm from-not-signed duplicate-not-signed identity-outside-domain
+               identity-not-exact canonicalization query-method signature-too-long length-too-big
+               no-key key-revoked key-syntax key-version key-hash key-service key-type
+               key-too-short key-unacceptable
     temperror  the key could not be asked for
 
 Known gaps: none.
@@ -20,7 +22,7 @@ from collections.abc import Mapping, Sequence
 
 from gateway.auth.canonical import BodyDigest, BodyWant, relaxed_field, simple_field
 from gateway.auth.dkim_key import KeyFault, choose_key
-from gateway.auth.dkim_signature import Signature, read_signature
+from gateway.auth.dkim_signature import MAX_FIELD_OCTETS, Signature, once_counts, read_signature
 from gateway.auth.dkim_tags import without_b_value
 from gateway.mail.finding import Cause, DkimSignature, Outcome
 from gateway.mail.message import HeaderField, Message
@@ -28,18 +30,38 @@ from gateway.mail.message import HeaderField, Message
 KeyAnswers = Mapping[str, tuple[str, ...] | Cause]
 """By name in DNS: the TXT records there, or why nobody knows."""
 
+MAX_FIELDS = 256
+MAX_OCTETS = 128 * 1024
+"""What is read of the signatures of one message, top first; the rest is counted only."""
+MAX_NAMED = 16
+"""So many of the signatures that are not tried are named."""
+SHORT_RSA_BITS = 2048
+CLOCK_DRIFT = 300
+"""Seconds by which the signer's clock may be ahead of ours; a clock behind ours costs nothing."""
+
 BEST_FIRST = (Outcome.PASS, Outcome.TEMPERROR, Outcome.POLICY, Outcome.FAIL, Outcome.PERMERROR)
 """The best of several results stands first; what is unknown may still be a pass, hence its place."""
 
 
 def read_signatures(message: Message) -> tuple[Signature, ...]:
-    """All DKIM-Signature fields, top first."""
-    authors = len(message.all("from"))
-    return tuple(read_signature(message, item, authors) for item in message.all("dkim-signature"))
+    """The DKIM-Signature fields, top first, as far as ``MAX_FIELDS`` and ``MAX_OCTETS`` go."""
+    counts = once_counts(message)
+    found: list[Signature] = []
+    octets = 0
+    for item in message.all("dkim-signature")[:MAX_FIELDS]:
+        size = item.end - item.start
+        octets += size if size <= MAX_FIELD_OCTETS else 0  # longer ones are not read anyway
+        if octets > MAX_OCTETS:
+            break
+        found.append(read_signature(message, item, counts))
+    return tuple(found)
 
 
-def choose(signatures: Sequence[Signature], author_domains: Sequence[str], most: int) -> tuple[Signature, ...]:
-    """At most ``most`` signatures, in the message's order; those of the author domain and its relatives come first."""
+def choose(
+    signatures: Sequence[Signature], author_domains: Sequence[str], most: int
+) -> tuple[tuple[Signature, ...], tuple[Signature, ...]]:
+    """(to try, not to try), each in the message's order. At most ``most`` are tried: those of the author domain and its
+    relatives before others, those that are worthless as they stand last."""
 
     def distance(signature: Signature) -> int:
         domain = signature.domain
@@ -52,7 +74,8 @@ def choose(signatures: Sequence[Signature], author_domains: Sequence[str], most:
         return 2
 
     kept = sorted(range(len(signatures)), key=lambda n: distance(signatures[n]))[:most]
-    return tuple(signatures[n] for n in sorted(kept))
+    left = sorted(set(range(len(signatures))).difference(kept))
+    return tuple(signatures[n] for n in sorted(kept)), tuple(signatures[n] for n in left)
 
 
 def verify(
@@ -64,6 +87,7 @@ def verify(
     now: float,
     min_rsa_bits: int,
     partial_passes: bool,
+    short_passes: bool = True,
 ) -> DkimSignature:
     """One signature's result. answer: what stands at its ``key_name`` (unused when it has a fault)."""
     if signature.fault:
@@ -89,13 +113,22 @@ def verify(
         return judged(Outcome.PERMERROR, "length-too-big")
     if signature.expires is not None and now > signature.expires:
         return judged(Outcome.FAIL, "expired")
+    if signature.stamped is not None and signature.stamped > now + CLOCK_DRIFT:
+        return judged(Outcome.FAIL, "future")
     if body.digest != signature.body_hash:
         return judged(Outcome.FAIL, "body-hash")
     if not key.verifies(signature.b, header_digest(message, signature)):
         return judged(Outcome.FAIL, "signature")
     if partial and not partial_passes:
         return judged(Outcome.POLICY, "partial-body")
+    if is_short(key.kind, key.bits) and not short_passes:
+        return judged(Outcome.POLICY, "short-key")
     return judged(Outcome.PASS, "verified")
+
+
+def is_short(kind: str, bits: int) -> bool:
+    """RSA of less than ``SHORT_RSA_BITS`` bits (RFC 8301 section 3.2 asks signers for that many)."""
+    return kind.startswith("rsa") and 0 < bits < SHORT_RSA_BITS
 
 
 def result(

@@ -9,9 +9,10 @@ Known gaps: sealing is not done here.
 from __future__ import annotations
 
 import asyncio
+import functools
 
 from gateway.auth.arc_verify import read_chain, validate
-from gateway.checks.dkim import hashed, keys
+from gateway.checks.dkim import hashed, judged, keys
 from gateway.mail.finding import Fact, Finding, Outcome
 from gateway.mail.transaction import Transaction
 from gateway.policy.settings import ArcSettings, CheckSettings
@@ -31,7 +32,8 @@ async def arc(tx: Transaction, ports: Ports, settings: CheckSettings) -> Finding
         return Finding("arc", Outcome.NONE, "no-chain", {"instance": 0, "sealers": (), "trusted": False, "cv": ""})
     wants = {chain.newest.want} if chain.newest else set()
     answers, digests = await asyncio.gather(keys(ports.dns, chain.key_names), hashed(tx.message, wants))
-    result = validate(tx.message, chain, answers, digests, now=tx.now, min_rsa_bits=MIN_RSA_BITS)
+    judge = functools.partial(validate, tx.message, chain, answers, digests, now=tx.now, min_rsa_bits=MIN_RSA_BITS)
+    result = await judged(tx.message, judge)
     listed = {name.lower() for name in settings.trusted_sealers}
     evidence: dict[str, Fact] = {
         "instance": len(chain.sets),

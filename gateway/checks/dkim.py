@@ -8,12 +8,14 @@ Known gaps: none.
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import Iterable, Mapping
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
 
 from gateway.auth.author import author
 from gateway.auth.canonical import BodyDigest, BodyWant, body_digests
-from gateway.auth.dkim_verify import BEST_FIRST, choose, read_signatures, verify
+from gateway.auth.dkim_verify import BEST_FIRST, MAX_NAMED, choose, is_short, read_signatures, result, verify
+from gateway.checks.off_loop import HEADER_OCTETS, off_loop
 from gateway.mail import limits
 from gateway.mail.finding import Cause, DkimFinding, Fact, Finding, Outcome
 from gateway.mail.message import Message
@@ -23,41 +25,52 @@ from gateway.ports import Ports
 from gateway.ports.dns import Resolver, txt
 from gateway.ports.failure import PortFailure
 
+T = TypeVar("T")
+
 
 async def dkim(tx: Transaction, ports: Ports, settings: CheckSettings) -> Finding | None:
-    """One result a signature; the outcome is the best one's. Evidence: domains (d= that passed), count (signatures in
-    the content, tried or not)."""
+    """One result a signature; the outcome is the best one's of those that were tried. Evidence: domains (d= that
+    passed), count (signatures in the content, tried or not), short_key (each pass rests on an RSA key of less than
+    2,048 bits).
+
+    Signatures that are not tried follow the others with the outcome policy; the first few of them, see ``dkim_verify``.
+    """
     assert isinstance(settings, DkimSettings)
     if tx.message is None:
         return None
-    present = read_signatures(tx.message)
-    if not present:
-        return DkimFinding("dkim", Outcome.NONE, "no-signature", {"domains": (), "count": 0})
-    tried = choose(present, author(tx.message).domains, settings.max_signatures)
+    count = len(tx.message.all("dkim-signature"))
+    if not count:
+        return DkimFinding("dkim", Outcome.NONE, "no-signature", {"domains": (), "count": 0, "short_key": False})
+    tried, others = choose(read_signatures(tx.message), author(tx.message).domains, settings.max_signatures)
     sound = [signature for signature in tried if not signature.fault]
     answers, digests = await asyncio.gather(
         keys(ports.dns, (signature.key_name for signature in sound)),
         hashed(tx.message, {signature.want for signature in sound}),
     )
-    results = tuple(
-        verify(
-            tx.message,
-            signature,
-            () if signature.fault else answers[signature.key_name],
-            digests,
-            now=tx.now,
-            min_rsa_bits=settings.min_rsa_bits,
-            partial_passes=settings.partial_body == "pass",
-        )
-        for signature in tried
+    judge = functools.partial(
+        verify,
+        tx.message,
+        digests=digests,
+        now=tx.now,
+        min_rsa_bits=settings.min_rsa_bits,
+        partial_passes=settings.partial_body == "pass",
+        short_passes=settings.short_key == "mark",
+    )
+    results = await judged(
+        tx.message, lambda: tuple(judge(one, () if one.fault else answers[one.key_name]) for one in tried)
     )
     best = min(results, key=lambda found: BEST_FIRST.index(found.outcome))
-    passed = dict.fromkeys(found.domain for found in results if found.outcome is Outcome.PASS)
-    evidence: dict[str, Fact] = {"domains": tuple(passed), "count": len(present)}
+    passed = [found for found in results if found.outcome is Outcome.PASS]
+    evidence: dict[str, Fact] = {
+        "domains": tuple(dict.fromkeys(found.domain for found in passed)),
+        "count": count,
+        "short_key": bool(passed) and all(is_short(found.algorithm, found.key_bits) for found in passed),
+    }
     cause = None
     if best.outcome is Outcome.TEMPERROR:
         cause = next(answer for answer in answers.values() if isinstance(answer, Cause))
-    return DkimFinding("dkim", best.outcome, best.reason, evidence, cause, results)
+    named = tuple(result(signature, Outcome.POLICY, "not-tried") for signature in others[:MAX_NAMED])
+    return DkimFinding("dkim", best.outcome, best.reason, evidence, cause, results + named)
 
 
 async def keys(dns: Resolver, names: Iterable[str]) -> dict[str, tuple[str, ...] | Cause]:
@@ -74,17 +87,14 @@ async def keys(dns: Resolver, names: Iterable[str]) -> dict[str, tuple[str, ...]
 
 
 async def hashed(message: Message, wants: set[BodyWant]) -> Mapping[BodyWant, BodyDigest]:
-    """The body's hashes; a body of more than ``limits.OFF_LOOP_OCTETS`` is hashed in a thread, which is never left
-    running: it reads a mapped file that the transaction closes."""
+    """The body's hashes; a body of more than ``limits.OFF_LOOP_OCTETS`` is hashed in a thread."""
     if not wants or message.size - message.body_start <= limits.OFF_LOOP_OCTETS:
         return body_digests(message, wants)
-    stop = threading.Event()
-    job = asyncio.ensure_future(asyncio.to_thread(body_digests, message, wants, stop.is_set))
-    try:
-        return await asyncio.shield(job)
-    except asyncio.CancelledError:
-        stop.set()
-        await asyncio.wait([job])
-        if not job.cancelled():
-            job.exception()  # read, so that the loop does not report the Stopped we asked for
-        raise
+    return await off_loop(lambda stopped: body_digests(message, wants, stopped))
+
+
+async def judged(message: Message, judge: Callable[[], T]) -> T:
+    """What ``judge`` says of the header's signatures; under a big header, which each of them hashes, in a thread."""
+    if message.body_start <= HEADER_OCTETS:
+        return judge()
+    return await off_loop(lambda _: judge())

@@ -104,6 +104,9 @@ class DkimSettings(CheckSettings):
     max_signatures: int = Field(8, ge=1, le=50)
     min_rsa_bits: int = Field(1024, ge=1024, le=4096)
     partial_body: Literal["evidence", "pass"] = Field("evidence", description="what a signature with l= is worth")
+    short_key: Literal["mark", "refuse"] = Field(
+        "mark", description="RSA keys of less than 2,048 bits: a pass that is marked, or no pass"
+    )
 
 
 class DmarcSettings(CheckSettings):

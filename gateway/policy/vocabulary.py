@@ -126,7 +126,12 @@ VOCABULARY: Mapping[str, CheckWords] = {
     ),
     "greylist": CheckWords(Phase.RCPT, "store", _PLAIN),
     "loop": CheckWords(Phase.CONTENT, "", _PLAIN),
-    "dkim": CheckWords(Phase.CONTENT, "dns", _but(Outcome.SOFTFAIL)),
+    "dkim": CheckWords(
+        Phase.CONTENT,
+        "dns",
+        _but(Outcome.SOFTFAIL),
+        {"short_key": _choice((False, True), False, "each pass rests on an RSA key of less than 2,048 bits", False)},
+    ),
     "arc": CheckWords(
         Phase.CONTENT,
         "dns",

@@ -7,6 +7,7 @@ import time
 import pytest
 from auth_signer import MAIL, sign
 from auth_zone import NOW, DictZone, PortsOf, ed25519_key, key_record, rsa_key, transaction
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from gateway.auth.canonical import BodyWant
@@ -27,7 +28,7 @@ async def judge(octets, record=None, *, zone=None, **settings):
 async def test_sound():
     found = await judge(sign(MAIL))
     assert (found.outcome, found.reason) == (Outcome.PASS, "verified")
-    assert found.evidence == {"domains": ("example.com",), "count": 1}
+    assert found.evidence == {"domains": ("example.com",), "count": 1, "short_key": False}
     (one,) = found.signatures
     assert (one.domain, one.selector, one.algorithm, one.key_bits) == ("example.com", "sel", "rsa-sha256", 2048)
     assert len(one.b_prefix) == 8
@@ -65,6 +66,12 @@ CASES = [
     ({"x": str(int(NOW) - 1)}, "fail", "expired"),
     ({"x": str(int(NOW) + 9)}, "pass", "verified"),
     ({"x": "soon"}, "permerror", "syntax"),
+    ({"x": str(int(NOW))}, "pass", "verified"),
+    ({"t": str(int(NOW) + 299)}, "pass", "verified"),
+    ({"t": str(int(NOW) + 301)}, "fail", "future"),
+    ({"t": str(int(NOW) + 301), "x": str(int(NOW) + 400)}, "fail", "future"),
+    ({"t": "today"}, "permerror", "syntax"),
+    ({"d": "example.com.", "i": "@example.com"}, "permerror", "syntax"),
     ({"t": "200", "x": "100"}, "permerror", "syntax"),
     ({"l": ""}, "permerror", "syntax"),
     ({"l": "-1"}, "permerror", "syntax"),
@@ -81,6 +88,40 @@ CASES = [
 async def test_signature_field(changes, outcome, reason):
     found = await judge(sign(MAIL, **changes))
     assert (found.outcome.value, found.reason) == (outcome, reason)
+
+
+@pytest.mark.parametrize("name", ["Subject", "Date", "To", "SUBJECT", "subject "])
+@pytest.mark.parametrize("place", ["top", "bottom"])
+async def test_a_second_field_that_people_see_must_be_signed(name, place):
+    """RFC 6376 section 8.15: readers show the first, a signature covers the last."""
+    second = name.encode() + b": buy now\r\n"
+    signed = sign(MAIL)
+    odd = second + signed if place == "top" else signed.replace(b"\r\n\r\n", b"\r\n" + second + b"\r\n", 1)
+    found = await judge(odd)
+    assert (found.outcome, found.reason) == (Outcome.PERMERROR, "duplicate-not-signed")
+    both = sign(second + MAIL, h="from:to:to:subject:subject:date:date")
+    assert (await judge(both)).outcome is Outcome.PASS
+
+
+async def test_oversigned_fields_cannot_be_added():
+    signed = sign(MAIL, h="from:from:to:cc:subject:subject:date")
+    assert (await judge(signed)).outcome is Outcome.PASS
+    assert (await judge(b"Cc: eve@evil.test\r\n" + signed)).reason == "signature"
+    assert (await judge(b"Subject: x\r\n" + signed)).reason == "signature"
+    assert (await judge(b"From: eve@evil.test\r\n" + signed)).reason == "signature"
+
+
+async def test_a_field_that_nobody_signed_may_stand_once():
+    assert (await judge(sign(MAIL, h="from"))).outcome is Outcome.PASS
+
+
+async def test_internationalised_domain_and_selector():
+    """RFC 8616: U-labels in d= and s= are asked for as A-labels."""
+    octets = sign(MAIL, d="bücher.example", s="schlüssel", i="ann@bücher.example")
+    name = "xn--schlssel-95a._domainkey.xn--bcher-kva.example"
+    zone = DictZone({name: rsa_key()[1]})
+    found = await judge(octets, zone=zone)
+    assert (found.outcome, found.evidence["domains"], zone.asked) == (Outcome.PASS, ("xn--bcher-kva.example",), [f"{name} TXT"])
 
 
 async def test_duplicate_tag():
@@ -162,6 +203,26 @@ async def test_short_key():
     assert (await judge(sign(MAIL), min_rsa_bits=3072)).reason == "key-too-short"
 
 
+async def test_an_rsa_key_of_less_than_2048_bits_is_marked_or_refused():
+    private, text = rsa_key(1024)
+    octets = sign(MAIL, serialization.load_pem_private_key(private, None))
+    found = await judge(octets, text)
+    assert (found.outcome, found.reason, found.evidence["short_key"]) == (Outcome.PASS, "verified", True)
+    assert found.signatures[0].key_bits == 1024
+    refused = await judge(octets, text, short_key="refuse")
+    assert (refused.outcome, refused.reason, refused.evidence["domains"]) == (Outcome.POLICY, "short-key", ())
+    beside = sign(octets, s="long")
+    found = await judge(beside, zone=DictZone({KEY: text, KEY.replace("sel", "long"): rsa_key()[1]}))
+    assert (found.outcome, found.evidence["short_key"]) == (Outcome.PASS, False)
+
+
+async def test_ed25519_is_no_short_key():
+    private, text = ed25519_key()
+    octets = sign(MAIL, private, a="ed25519-sha256")
+    found = await judge(octets, text, short_key="refuse")
+    assert (found.outcome, found.evidence["short_key"]) == (Outcome.PASS, False)
+
+
 async def test_missing_key_and_silent_server():
     assert (await judge(sign(MAIL), zone=DictZone({}))).reason == "no-key"
     found = await judge(sign(MAIL), zone=DictZone({}, fails=(KEY,)))
@@ -188,8 +249,22 @@ async def test_flood_of_signatures_tries_the_aligned_one():
         octets = sign(octets, d=f"spam{n}.test")
     zone = DictZone({KEY: rsa_key()[1]})
     found = await judge(octets, zone=zone, max_signatures=3)
-    assert (found.outcome, found.evidence["count"], len(found.signatures), len(zone.asked)) == (Outcome.PASS, 101, 3, 3)
-    assert found.signatures[-1].domain == "example.com"
+    assert (found.outcome, found.evidence["count"], len(zone.asked)) == (Outcome.PASS, 101, 3)
+    assert found.signatures[2].domain == "example.com"
+    assert {one.reason for one in found.signatures[3:]} == {"not-tried"}
+
+
+async def test_those_not_tried_are_named():
+    octets = sign(sign(MAIL), d="spam.test")
+    for n in range(20):
+        octets = sign(octets, d=f"spam{n}.test")
+    zone = DictZone({KEY: rsa_key()[1]})
+    found = await judge(octets, zone=zone)
+    tried, named = found.signatures[:8], found.signatures[8:]
+    assert (found.outcome, found.evidence["count"], len(zone.asked)) == (Outcome.PASS, 22, 8)
+    assert (tried[-1].domain, tried[-1].outcome) == ("example.com", Outcome.PASS)
+    assert [(one.outcome, one.reason) for one in named] == [(Outcome.POLICY, "not-tried")] * 14
+    assert len({one.domain for one in found.signatures}) == 22
 
 
 async def test_own_field_in_h_means_the_others():
@@ -238,7 +313,7 @@ async def test_two_thousand_signatures_cost_little():
     one = sign(MAIL).removesuffix(MAIL)
     started = time.process_time()
     found = await judge(one * 1900 + MAIL)
-    assert (found.outcome, len(found.signatures), found.evidence["count"]) == (Outcome.PASS, 8, 1900)
+    assert (found.outcome, len(found.signatures), found.evidence["count"]) == (Outcome.PASS, 8 + 16, 1900)
     assert time.process_time() - started < 1.0
 
 
