@@ -2,7 +2,8 @@
 
 ``discover``: which record applies to the author domain, and what does it ask for? ``align``: which authenticated
 identifiers are aligned with the author domain, and which might be if we knew more? An identifier that is unknown counts
-only where it could be aligned: the failure of a stranger's name server never lifts a fail.
+only where it could be aligned, and only names inside the author's organisational domain are walked: the failure or the
+silence of a stranger's name server never lifts a fail.
 
 Known gaps: none.
 """
@@ -38,16 +39,19 @@ class Applied:
         """Must we know whether the author domain exists to say what is asked for?"""
         return self.domain != author_domain and self.record.np is not None and self.record.np != self._subdomains
 
-    def policy(self, author_domain: str, exists: bool) -> tuple[Level, str]:
-        """What is asked for, after t=y has lowered it by one, and the tag it was taken from (p, sp or np)."""
+    def published(self, author_domain: str, exists: bool) -> tuple[Level, str]:
+        """What is asked for as it stands in the record, and the tag it was taken from (p, sp or np)."""
         record = self.record
         if self.domain == author_domain:
-            level, tag = record.p, "p"
-        elif not exists and record.np is not None:
-            level, tag = record.np, "np"
-        else:
-            level, tag = self._subdomains, "p" if record.sp is None else "sp"
-        return (LEVELS[max(0, LEVELS.index(level) - 1)] if record.testing else level), tag
+            return record.p, "p"
+        if not exists and record.np is not None:
+            return record.np, "np"
+        return self._subdomains, "p" if record.sp is None else "sp"
+
+    def policy(self, author_domain: str, exists: bool) -> tuple[Level, str]:
+        """What is asked for, after t=y has lowered it by one, and the tag it was taken from."""
+        level, tag = self.published(author_domain, exists)
+        return (LEVELS[max(0, LEVELS.index(level) - 1)] if self.record.testing else level), tag
 
     @property
     def _subdomains(self) -> Level:
@@ -56,7 +60,7 @@ class Applied:
 
 def discover(author_domain: str, records: Records) -> Applied | Cause | None:
     """The record that applies (section 4.10.1): the author domain's own, else its organisational domain's, else its
-    public suffix domain's; None when there is none, the cause when nobody knows."""
+    public suffix domain's, broken or not; None when there is none, the cause when nobody knows."""
     own = records[author_domain]
     if isinstance(own, Cause):
         return own
@@ -86,8 +90,7 @@ def align(author_domain: str, record: Record, identifiers: Sequence[Identifier],
     aligned: list[str] = []
     cause: Cause | None = None
     for identifier in identifiers:
-        strict = record.strict_spf if identifier.method == "spf" else record.strict_dkim
-        same = _same(author_domain, identifier.domain, strict, records)
+        same = _same(author_domain, identifier.domain, _strict(record, identifier), records)
         if same is True and identifier.cause is None:
             aligned.append(identifier.method)
         elif same is not False:
@@ -96,17 +99,38 @@ def align(author_domain: str, record: Record, identifiers: Sequence[Identifier],
     return Alignment(methods, None if methods else cause)
 
 
-def related(author_domain: str, domain: str) -> bool:
-    """Could they have one organisational domain at all? It is a parent of both, so they share the last label."""
-    return author_domain.rpartition(".")[2] == domain.rpartition(".")[2]
+def to_walk(author_domain: str, applied: Applied, identifiers: Sequence[Identifier]) -> tuple[str, ...]:
+    """Domains of identifiers whose own tree walk decides whether they are aligned: relaxed, another name, and inside
+    the author's organisational domain. All others are aligned or not, whatever their records say."""
+    within = applied.organisational_domain
+    return tuple(
+        dict.fromkeys(
+            item.domain
+            for item in identifiers
+            if within and item.domain != author_domain and not _strict(applied.record, item)
+            if _is_in(item.domain, within)
+        )
+    )
+
+
+def _strict(record: Record, identifier: Identifier) -> bool:
+    return record.strict_spf if identifier.method == "spf" else record.strict_dkim
+
+
+def _is_in(domain: str, parent: str) -> bool:
+    return domain == parent or domain.endswith("." + parent)
 
 
 def _same(author_domain: str, domain: str, strict: bool, records: Records) -> bool | Cause:
     if domain == author_domain:
         return True
-    if strict or not related(author_domain, domain):
+    # an organisational domain is a parent of both, so they share at least the last label
+    if strict or author_domain.rpartition(".")[2] != domain.rpartition(".")[2]:
         return False
-    ours, theirs = organisational(author_domain, records), organisational(domain, records)
+    ours = organisational(author_domain, records)
     if isinstance(ours, Cause):
         return ours
+    if not _is_in(domain, ours):
+        return False
+    theirs = organisational(domain, records)
     return theirs if isinstance(theirs, Cause) else ours == theirs

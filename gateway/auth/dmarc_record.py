@@ -1,7 +1,8 @@
 """DMARC policy records (RFC 9989 section 4.7): TXT text to a value.
 
 In: all TXT records at ``_dmarc.<domain>``. Out: a Record, or None where there is none that counts: records that do not
-begin with v=DMARC1 are not DMARC's, and several at one name are all discarded.
+begin with v=DMARC1 are not DMARC's, and several at one name are all discarded. What else is wrong in a record gives way
+to the defaults, but for p, sp and np (section 4.10.1): without a report address such a record is broken.
 
 Known gaps: report addresses are only tested for being there; reports are not sent.
 """
@@ -17,13 +18,13 @@ MAX_RECORD_OCTETS = 8192
 Level = Literal["none", "quarantine", "reject"]
 LEVELS: tuple[Level, ...] = ("none", "quarantine", "reject")
 _VERSION = re.compile(r"v[ \t]*=[ \t]*DMARC1[ \t]*(?:;|$)")
-_REPORT_URI = re.compile(r"[ \t]*mailto:[^\s,;@]+@[^\s,;@]+", re.IGNORECASE)
+_REPORT_URI = re.compile(r"[ \t]*[a-z][a-z0-9+.-]*:[^\s,;]+[ \t]*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
     """p, sp and np as they apply (sp and np None where not published); strict alignment for DKIM and SPF; psd 'y', 'n'
-    or 'u'; testing: t=y. raw_p: p as published, '' when it was not."""
+    or 'u'; testing: t=y. broken: where it would apply, DMARC does not."""
 
     p: Level
     sp: Level | None = None
@@ -32,7 +33,7 @@ class Record:
     strict_spf: bool = False
     psd: str = "u"
     testing: bool = False
-    raw_p: str = ""
+    broken: bool = False
 
 
 def choose_record(texts: Sequence[str]) -> Record | None:
@@ -41,17 +42,17 @@ def choose_record(texts: Sequence[str]) -> Record | None:
     return _parse(candidates[0]) if len(candidates) == 1 else None
 
 
-def _parse(text: str) -> Record | None:
+def _parse(text: str) -> Record:
     tags: dict[str, str] = {}
     for part in text.split(";"):
         name, equals, value = part.partition("=")
         if equals:
             tags.setdefault(name.strip().lower(), value.strip())
     given = {tag: tags[tag].lower() for tag in ("p", "sp", "np") if tag in tags}
+    broken = False
     if any(value not in LEVELS for value in given.values()):
-        # section 4.7: somebody who asks for reports still gets them, and no harm is done in his name
-        if not _REPORT_URI.match(tags.get("rua", "")):
-            return None
+        # who asks for reports is still one who watches, and no harm is done in his name
+        broken = not any(_REPORT_URI.fullmatch(uri) for uri in tags.get("rua", "").split(","))
         levels: dict[str, Level] = {"p": "none"}
     else:
         levels = {tag: cast(Level, value) for tag, value in given.items()}
@@ -63,7 +64,7 @@ def _parse(text: str) -> Record | None:
         strict_spf=tags.get("aspf", "r").lower() == "s",
         psd=_one_of(tags.get("psd", "u").lower(), ("y", "n", "u"), "u"),
         testing=tags.get("t", "n").lower() == "y",
-        raw_p=given.get("p", "")[:20],
+        broken=broken,
     )
 
 

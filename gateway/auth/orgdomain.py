@@ -34,7 +34,7 @@ def organisational(domain: str, records: Records) -> str | Cause:
         record = records.get(name)
         if isinstance(record, Cause):
             return record
-        if record is None:
+        if record is None or record.broken:
             continue
         if record.psd == "n" or (record.psd == "y" and name == domain):
             return name
@@ -49,9 +49,13 @@ def public_suffix(domain: str, records: Records) -> str | None:
     """The public suffix domain (psd=y) above the domain that ended its walk, or None."""
     for name in walk(domain):
         record = records.get(name)
-        if isinstance(record, Cause) or (record is not None and record.psd == "n"):
+        if isinstance(record, Cause):
             return None
-        if record is not None and record.psd == "y":
+        if record is None or record.broken:
+            continue
+        if record.psd == "n":
+            return None
+        if record.psd == "y":
             return name if name != domain else None
     return None
 

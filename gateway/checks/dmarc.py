@@ -1,39 +1,47 @@
 """DMARC (RFC 9989): is the author domain authenticated, and what does its owner ask for otherwise?
 
-Reads the findings of spf and dkim and the content's From; asks DNS for the records of all tree walks at the same time.
+Reads the findings of spf and dkim and the content's From. DNS is asked in two rounds, each at the same time: the tree
+walk of the author domain (eight names at most), then what alignment still needs inside its organisational domain.
+
+Reasons: aligned, not-aligned, no-record, bad-record, several-author-domains, no-author-domain.
 
 Known gaps: no reports are sent (RFC 9990).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from gateway.auth.author import author
 from gateway.auth.dkim_verify import read_signatures
-from gateway.auth.dmarc_eval import Applied, Identifier, align, discover, related
+from gateway.auth.dmarc_eval import Applied, Identifier, align, discover, to_walk
 from gateway.auth.dmarc_record import Record, choose_record
-from gateway.auth.orgdomain import walk
+from gateway.auth.orgdomain import Records, walk
+from gateway.auth.public_suffix import evaluate_by_list, organisational_by_list, suffix_list
 from gateway.checks.dkim import keys
 from gateway.mail.address import AddressError, Mailbox, parse_domain
 from gateway.mail.finding import Cause, DkimFinding, Fact, Finding, Outcome, Why
 from gateway.mail.transaction import Transaction
-from gateway.policy.settings import CheckSettings
+from gateway.policy.settings import CheckSettings, DmarcSettings
 from gateway.ports import Ports
 from gateway.ports.dns import Resolver, Status
 from gateway.ports.failure import PortFailure
 
 _UNTOLD = Cause("dns", Why.BUDGET, "no cause was given")
-_MOST_UNKNOWN = 8
+_MOST_UNKNOWN = 50
 
 
-async def dmarc(tx: Transaction, ports: Ports, settings: CheckSettings) -> Finding | None:  # noqa: ARG001
-    """pass, fail, none, permerror (not exactly one author domain) or temperror.
+async def dmarc(tx: Transaction, ports: Ports, settings: CheckSettings) -> Finding | None:
+    """pass, fail, none, permerror (not exactly one author domain, or a broken record) or temperror.
 
     Evidence: author_domain, policy (none, quarantine or reject: what is asked for, t=y applied; absent while unknown),
-    published (p= as it stands), tag (p, sp or np), record_domain, org_domain, aligned (methods that pass and are
-    aligned), alignment_dkim and alignment_spf (strict or relaxed).
+    tag (p, sp or np: where that stands), published (what stands there), testing (t=y), record_domain, org_domain,
+    aligned (methods that pass and are aligned), alignment_dkim and alignment_spf (strict or relaxed). With
+    ``compare_public_suffix_list`` also psl_outcome, psl_org_domain, psl_record_domain, psl_policy and psl_differs.
     """
+    assert isinstance(settings, DmarcSettings)
     if tx.message is None:
         return None
     found = author(tx.message)
@@ -42,16 +50,29 @@ async def dmarc(tx: Transaction, ports: Ports, settings: CheckSettings) -> Findi
         reason = "several-author-domains" if len(found.domains) > 1 else "no-author-domain"
         return Finding("dmarc", Outcome.PERMERROR, reason, {"author_domains": found.domains, "policy": "none"})
     identifiers = _identifiers(tx)
-    relatives = [identifier.domain for identifier in identifiers if related(domain, identifier.domain)]
-    records = await _records(ports.dns, [domain, *relatives])
+    names = list(walk(domain))
+    if settings.compare_public_suffix_list:
+        await asyncio.to_thread(suffix_list)
+        names.append(organisational_by_list(domain))
+    records = await _records(ports.dns, names)
+    finding = await _judge(domain, identifiers, records, ports.dns)
+    return _compared(finding, domain, identifiers, records) if settings.compare_public_suffix_list else finding
+
+
+async def _judge(domain: str, identifiers: Sequence[Identifier], records: Records, dns: Resolver) -> Finding:
     applied = discover(domain, records)
+    evidence: dict[str, Fact] = {"author_domain": domain, "policy": "none", "aligned": ()}
     if applied is None:
-        evidence: dict[str, Fact] = {"author_domain": domain, "policy": "none", "aligned": ()}
         return Finding("dmarc", Outcome.NONE, "no-record", evidence)
     if isinstance(applied, Cause):
         return Finding.unknown("dmarc", applied, {"author_domain": domain})
-    alignment = align(domain, applied.record, identifiers, records)
-    exists = await _exists(ports.dns, domain) if applied.existence_matters(domain) else True
+    if applied.record.broken:
+        return Finding("dmarc", Outcome.PERMERROR, "bad-record", {**evidence, "record_domain": applied.domain})
+    more = {
+        name for start in to_walk(domain, applied, identifiers) for name in walk(start)
+    } - records.keys()
+    exists, others = await asyncio.gather(_exists(dns, domain, applied), _records(dns, sorted(more)))
+    alignment = align(domain, applied.record, identifiers, {**records, **others})
     evidence = {**_evidence(domain, applied, exists), "aligned": alignment.aligned}
     if alignment.aligned:
         return Finding("dmarc", Outcome.PASS, "aligned", evidence)
@@ -60,6 +81,22 @@ async def dmarc(tx: Transaction, ports: Ports, settings: CheckSettings) -> Findi
     if isinstance(exists, Cause):
         return Finding.unknown("dmarc", exists, evidence)
     return Finding("dmarc", Outcome.FAIL, "not-aligned", evidence)
+
+
+def _compared(finding: Finding, domain: str, identifiers: Sequence[Identifier], records: Records) -> Finding:
+    """The same finding with what RFC 7489 would have said beside it."""
+    other = evaluate_by_list(domain, identifiers, records)
+    evidence = finding.evidence
+    pairs = {
+        "outcome": (finding.outcome.value, other.outcome.value),
+        "org_domain": (evidence.get("org_domain", ""), other.organisational_domain),
+        "record_domain": (evidence.get("record_domain", ""), other.record_domain),
+        "policy": (evidence.get("policy", "") if evidence.get("record_domain") else "", other.policy),
+    }
+    # without a record there is no organisational domain to speak of
+    differs = tuple(name for name, (ours, theirs) in pairs.items() if ours != theirs and (name != "org_domain" or ours))
+    said: dict[str, Fact] = {f"psl_{name}": theirs for name, (_, theirs) in pairs.items()}
+    return replace(finding, evidence={**evidence, **said, "psl_differs": differs})
 
 
 def _identifiers(tx: Transaction) -> list[Identifier]:
@@ -99,7 +136,7 @@ def _spf_domain(tx: Transaction) -> str:
 
 
 async def _records(dns: Resolver, domains: Iterable[str]) -> dict[str, Record | Cause | None]:
-    names = dict.fromkeys(name for domain in domains for name in walk(domain))
+    names = list(dict.fromkeys(domains))
     answers = await keys(dns, (f"_dmarc.{name}" for name in names))
     records: dict[str, Record | Cause | None] = {}
     for name in names:
@@ -108,8 +145,11 @@ async def _records(dns: Resolver, domains: Iterable[str]) -> dict[str, Record | 
     return records
 
 
-async def _exists(dns: Resolver, domain: str) -> bool | Cause:
-    """RFC 9989 section 3.2.13: a domain does not exist when DNS says NXDOMAIN, of whatever type was asked."""
+async def _exists(dns: Resolver, domain: str, applied: Applied) -> bool | Cause:
+    """RFC 9989 section 3.2.13: a domain does not exist when DNS says NXDOMAIN, of whatever type was asked. Asked only
+    where the answer matters."""
+    if not applied.existence_matters(domain):
+        return True
     try:
         return (await dns.lookup(domain, "A")).status is not Status.NXDOMAIN
     except PortFailure as failure:
@@ -120,12 +160,13 @@ def _evidence(domain: str, applied: Applied, exists: bool | Cause) -> dict[str, 
     record = applied.record
     evidence: dict[str, Fact] = {
         "author_domain": domain,
-        "published": record.raw_p,
         "record_domain": applied.domain,
+        "testing": record.testing,
         "org_domain": applied.organisational_domain,
         "alignment_dkim": "strict" if record.strict_dkim else "relaxed",
         "alignment_spf": "strict" if record.strict_spf else "relaxed",
     }
     if not isinstance(exists, Cause):
         evidence["policy"], evidence["tag"] = applied.policy(domain, exists)
+        evidence["published"] = applied.published(domain, exists)[0]
     return evidence

@@ -112,6 +112,10 @@ class DkimSettings(CheckSettings):
 class DmarcSettings(CheckSettings):
     """DMARC (RFC 9989)."""
 
+    compare_public_suffix_list: bool = Field(
+        False, description="say in the finding what RFC 7489 with the public suffix list would have found"
+    )
+
 
 class ArcSettings(CheckSettings):
     """ARC (RFC 8617): evidence only; an override needs a sealer listed here."""
