@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from gateway.delivery import xclient
 from gateway.delivery.session import Session
@@ -39,10 +39,16 @@ class AfterDot(Protocol):
         ...
 
 
+_OUR_FAULT: Final = 530
+"""TLS or authentication is wanted (RFC 3207, RFC 4954): that is about our session, not about the message."""
+
+
 def result_of(reply: ServerReply) -> RecipientResult:
-    """A final reply as a result: 2yz DELIVERED, 4yz (and what makes no sense here) DEFERRED, 5yz REFUSED."""
+    """A final reply as a result: 2yz DELIVERED, 5yz but 530 REFUSED, 4yz (and what makes no sense here) DEFERRED."""
     kinds = {2: Handover.DELIVERED, 5: Handover.REFUSED}
     kind = kinds.get(reply.code // 100, Handover.DEFERRED)
+    if reply.code == _OUR_FAULT:
+        kind = Handover.DEFERRED  # a wrong setting of ours must not send everybody's mail back
     return RecipientResult(kind, reply.code, reply.enhanced, reply.text)
 
 
@@ -145,6 +151,8 @@ async def _envelope(
         await answer(line)
     begun = await answer(mail)
     results: Results = {}
+    if begun.code == _OUR_FAULT:
+        raise PortFailure("mailstore", Why.REFUSED, f"configuration: MAIL: {begun}")
     if begun.code // 100 != 2:
         results = dict.fromkeys(envelope.recipients, result_of(begun))
         if not pipelined:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 from gateway.delivery.breaker import Health, Pooled, Standing, Watched
 from gateway.delivery.ledger import DeliveryLedger
+from gateway.delivery.wire import ClosingReply
 from gateway.mail.address import Mailbox
 from gateway.mail.finding import Cause, Why
 from gateway.mail.message import OutgoingMessage
@@ -148,6 +149,7 @@ class Router:
         route = self.route_for(envelope.recipients[0].domain)
         end = time.monotonic() + budget
         cause = Cause("mailstore", Why.REFUSED, f"no route for {envelope.recipients[0].domain}")
+        failed = RecipientResult(Handover.DEFERRED, cause=cause)
         used = ""
         for mailstore in route.order(self._chance) if route else ():
             left = end - time.monotonic()
@@ -158,12 +160,12 @@ class Router:
                 result = await mailstore.deliver(tx, message, left)
             except PortFailure as failure:
                 cause = failure.cause
+                failed = _unserved(failure)
                 self._observer.mailstore_attempt(used, cause.why.value, time.monotonic() - started)
                 log.warning("%s: %s took nothing: %s", tx.id, used, cause)
                 continue
             self._observer.mailstore_attempt(used, worst(result).value, time.monotonic() - started)
             return result
-        failed = RecipientResult(Handover.DEFERRED, cause=cause)
         return DeliveryResult(used, dict.fromkeys(envelope.recipients, failed))
 
     def listed(self, domain: str) -> bool:
@@ -204,6 +206,14 @@ class Router:
             await self._ledger.close()
         for mailstore in self._mailstores():
             await mailstore.close()
+
+
+def _unserved(failure: PortFailure) -> RecipientResult:
+    # a mailstore that says 421 and why is not one that does not answer; its words are worth more than ours
+    if isinstance(failure, ClosingReply):
+        reply = failure.reply
+        return RecipientResult(Handover.DEFERRED, reply.code, reply.enhanced, reply.text, failure.cause)
+    return RecipientResult(Handover.DEFERRED, cause=failure.cause)
 
 
 def _standing(mailstore: Mailstore) -> Standing:
