@@ -85,9 +85,10 @@ def _concerned(tx: Transaction, settings: GreylistSettings) -> bool:
     if settings.mode == "unknown":
         # an answer that is missing is not an answer: the sender may well be known
         return _answered_not_pass(tx, "spf") and _answered_not_pass(tx, "iprev")
-    iprev, helo, dnsbl = (tx.findings.get(name) for name in ("iprev", "helo", "dnsbl"))
+    iprev, helo, dnsbl, pregreet = (tx.findings.get(name) for name in ("iprev", "helo", "dnsbl", "pregreet"))
     return bool(
-        _answered_not_pass(tx, "iprev")
+        (pregreet and pregreet.outcome is Outcome.FAIL)
+        or _answered_not_pass(tx, "iprev")
         or (iprev and iprev.evidence.get("generic"))
         or (helo and helo.outcome is Outcome.FAIL)
         or (dnsbl and _number(dnsbl.evidence.get("score", 0)) >= settings.dnsbl_score)

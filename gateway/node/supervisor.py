@@ -183,6 +183,9 @@ class Supervisor:
             task.cancel()
         self._health.draining = True
         log.info("draining", extra={"event": "drain", "seconds": settings.limits.drain_timeout})
+        # the workers have theirs; behind ours, clients would wait in a queue from which nobody takes them
+        for _, sock in self._listening:
+            sock.close()
         await self._crew.drain(settings.limits.drain_timeout + 10.0)
         await admin.close()
         log.info("stopped", extra={"event": "stopped"})

@@ -33,6 +33,7 @@ _REJECT_REASON = {
     "iprev": "ptr-policy",
     "recipient": "recipient-unknown",
     "loop": "loop",
+    "pregreet": "early-talker",
     "tls": "tls-required",
 }
 _CLASS = {Action.ACCEPT: 2, Action.QUARANTINE: 2, Action.DEFER: 4, Action.REJECT: 5}

@@ -17,18 +17,24 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, Final
 
-from gateway.mail.limits import NETWORK_BITS
+from gateway.mail.limits import NETWORK_BITS, TARPIT_SLOTS
 from gateway.mail.reply import Reply, reply_for
 from gateway.mail.transaction import Address, Connection
 from gateway.reception import Services
+from gateway.smtp.greeting import Slots
 from gateway.smtp.headroom import Headroom
 from gateway.smtp.identify import HeaderUse, Listener
+from gateway.smtp.idle import Idle
 from gateway.smtp.session import Session, session_template
 from gateway.smtp.tls import limit_tls_memory
 
 log = logging.getLogger("mxgw.smtp")
 
 BACKLOG: Final = 1024
+LAST_WORDS: Final = 3.0
+"""Seconds in which the last that connected before the sockets closed hear their 421."""
+ROOM_SHARE: Final = 10
+"""A full worker has a tenth more sessions at most while idle ones are ending."""
 _ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
@@ -61,17 +67,25 @@ class SmtpServer:
     is judged; None: the system's directory for temporary files."""
 
     def __init__(
-        self, services: Services, *, tls: Callable[[], ssl.SSLContext | None], spool_dir: Path | None = None
+        self,
+        services: Services,
+        *,
+        tls: Callable[[], ssl.SSLContext | None],
+        spool_dir: Path | None = None,
+        tarpit_slots: int = TARPIT_SLOTS,
     ) -> None:
         self.services = services
         self.tls = tls
         self.spool_dir = spool_dir
         self.draining = False
         self._servers: list[asyncio.Server] = []
+        self._listening: list[tuple[socket.socket, Callable[[], Session]]] = []
         self._sessions: set[Session] = set()
         self._clients: Counter[Address | IPv4Network | IPv6Network] = Counter()
+        self.slots = Slots(tarpit_slots)
         self._headroom = Headroom(services.limits.memory_percent, services.limits.memory_octets, clock=time.monotonic)
         self._client_of: dict[Session, Address] = {}
+        self.idle = Idle(services.limits.command_timeout)
         self._handovers: set[asyncio.Task[Any]] = set()
         self._changed = asyncio.Event()
         self._template: dict[str, Any] | None = None
@@ -100,9 +114,13 @@ class SmtpServer:
         """Serve on this listening socket, which belongs to the server from now on. The rest: see ``Listener``."""
         template = self._template = self._template or session_template(self.services.identity.hostname)
         listener = Listener(name, tuple(proxy_trusted), direct, header, tuple(xclient))
-        loop = asyncio.get_running_loop()
-        server = await loop.create_server(lambda: Session(self, listener, template), sock=sock, backlog=BACKLOG)
+
+        def session() -> Session:
+            return Session(self, listener, template)
+
+        server = await asyncio.get_running_loop().create_server(session, sock=sock, backlog=BACKLOG)
         self._servers.append(server)
+        self._listening.append((sock, session))
 
     async def drain(self, timeout: float) -> bool:
         """End politely: new and idle sessions get 421, content in flight is finished. True: all ended in time.
@@ -112,22 +130,36 @@ class SmtpServer:
         self.draining = True
         for session in tuple(self._sessions):
             session.poke()
+        if await self._idle(timeout):
+            return True
+        log.warning("drain: %d sessions, %d hand-overs left", len(self._sessions), len(self._handovers))
+        return False
+
+    async def _idle(self, timeout: float) -> bool:
         try:
             async with asyncio.timeout(timeout):
                 while self._sessions or self._handovers:
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
-            log.warning("drain: %d sessions, %d hand-overs left", len(self._sessions), len(self._handovers))
             return False
         return True
 
     async def close(self) -> None:
-        """Stop listening and drop what sessions are left; a hand-over that has begun goes on."""
+        """Stop listening and drop what sessions are left; a hand-over that has begun goes on. After a drain, who waits
+        in the kernel's queue still hears 421."""
+        loop, listening, self._listening = asyncio.get_running_loop(), self._listening, []
+        queues = [(sock.dup(), session) for sock, session in listening]
         for server in self._servers:
             server.close()
-        for session in tuple(self._sessions):
-            session.abort()
+        for queue, session in queues:
+            with queue:
+                while self.draining and (client := _next_in(queue)) is not None:
+                    await loop.connect_accepted_socket(session, client)
+        if self.draining:
+            await self._idle(LAST_WORDS)
+        for left in tuple(self._sessions):
+            left.abort()
 
     # ---- for sessions
 
@@ -142,6 +174,7 @@ class SmtpServer:
     def leave(self, session: Session) -> None:
         """A session has ended."""
         self._sessions.discard(session)
+        self.idle.busy(session)
         client = self._client_of.pop(session, None)
         if client is not None:
             for counted in (client, _network_of(client)):
@@ -159,17 +192,20 @@ class SmtpServer:
         self._handovers.discard(work)
         self._changed.set()
 
-    def admit(self, session: Session, connection: Connection) -> tuple[str, Reply] | None:
-        """None: welcome. Else the observer's word and the reply to refuse it with."""
+    def admit(
+        self, session: Session, connection: Connection, *, speaks_for_others: bool = False
+    ) -> tuple[str, Reply] | None:
+        """None: welcome. Else the observer's word and the reply to refuse it with. speaks_for_others: the peer brings
+        many clients, so no client's limit holds for it."""
         limits, session_id = self.services.limits, connection.session_id
         if self.draining:
             return "refused_drain", reply_for("shutting-down", session_id)
-        if len(self._sessions) > limits.sessions:
+        if len(self._sessions) > limits.sessions and not self._makes_room():
             return "refused_limit", reply_for("too-many-sessions", session_id)
         if self._headroom.short():
             log.warning("session %s is refused: short of memory", session_id)
             return "refused_limit", reply_for("memory-short", session_id)
-        if not connection.client_known:
+        if speaks_for_others or not connection.client_known:
             return None
         network = _network_of(connection.client_ip)
         if (
@@ -181,6 +217,21 @@ class SmtpServer:
         self._clients[network] += 1
         self._client_of[session] = connection.client_ip
         return None
+
+
+    def _makes_room(self) -> bool:
+        # those that are told to go take a moment: not more than some above the limit meanwhile
+        above = len(self._sessions) - self.services.limits.sessions
+        return above <= max(1, self.services.limits.sessions // ROOM_SHARE) and self.idle.end_one()
+
+
+def _next_in(queue: socket.socket) -> socket.socket | None:
+    try:
+        client, _ = queue.accept()
+    except OSError:
+        return None
+    client.setblocking(False)
+    return client
 
 
 def _network_of(client: Address) -> IPv4Network | IPv6Network:

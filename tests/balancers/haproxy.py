@@ -1,8 +1,7 @@
-"""A real haproxy over one of the configurations of operators, with addresses, ports and maxconn changed and nothing else."""
+"""A real haproxy over a configuration text, and two texts as operators write them."""
 
 from __future__ import annotations
 
-import re
 import socket
 import subprocess
 import time
@@ -11,7 +10,67 @@ from pathlib import Path
 
 from debian import need
 
-HERE = Path(__file__).parent
+SMTPCHK = """\
+global
+    log 127.0.0.1 local0
+    daemon
+    maxconn {maxconn}
+
+defaults
+    log global
+    mode tcp
+    option dontlognull
+    timeout connect 5s
+    timeout client 2m
+    timeout server 2m
+
+frontend smtp_inbound
+    bind {bind[0]}
+    mode tcp
+    option tcplog
+    default_backend smtp_backends
+
+backend smtp_backends
+    mode tcp
+    balance leastconn
+    option smtpchk HELO lb.example.com
+    server mta1 {node[0]} check fall 2 rise 2
+    server mta2 {node[1]} check fall 2 rise 2
+    server mta3 {node[2]} check fall 2 rise 2
+"""
+"""Configuration A: the check waits for 220 and says HELO; no header anywhere."""
+
+TCP_CHECK = """\
+global
+    log /dev/log local0
+    daemon
+    maxconn {maxconn}
+
+defaults
+    log global
+    mode tcp
+    option tcplog
+    timeout connect 5s
+    timeout client 1m
+    timeout server 1m
+
+frontend smtp_in
+    bind {bind[0]}
+    bind {bind[1]}
+    default_backend mta_pool
+
+backend mta_pool
+    balance roundrobin
+    option tcp-check
+    tcp-check connect port {port}
+    tcp-check send "EHLO lb.example.com\\r\\n"
+    tcp-check expect rstring "^250"
+    tcp-check send "QUIT\\r\\n"
+    server mta1 {node[0]} send-proxy-v2 check
+    server mta2 {node[1]} send-proxy-v2 check
+    server mta3 {node[2]} send-proxy-v2 check maxconn 500
+"""
+"""Configuration B: v2 headers with clients, but none with the check, which expects 250 as the very first octets."""
 
 
 def free_port() -> int:
@@ -20,28 +79,25 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def changed(text: str, nodes: Sequence[int], binds: Sequence[int], maxconn: int = 500) -> str:
-    """The same configuration for these node ports. Configuration B names the port of its check itself: all nodes share
-    one port there, so each has a loopback address of its own (127.0.0.2, .3, .4)."""
-    ports = iter(binds)
-    text = re.sub(r"(?m)^(\s*bind )\S+", lambda found: f"{found[1]}127.0.0.1:{next(ports)}", text)
-    text = re.sub(r"(?m)^(\s*)maxconn \d+$", rf"\g<1>maxconn {maxconn}", text)
-    one_port = len(set(nodes)) == 1
-    for number, port in enumerate(nodes, 1):
-        host = f"127.0.0.{number + 1}" if one_port else "127.0.0.1"
-        text = text.replace(f"10.0.0.1{number}:25", f"{host}:{port}")
-    return text.replace("tcp-check connect port 25", f"tcp-check connect port {nodes[0]}")
+def filled(text: str, nodes: Sequence[str], binds: Sequence[int]) -> str:
+    """One of the configurations with addresses, ports and maxconn of this test. The check of B names one port for all
+    nodes, so there each node has an address of its own."""
+    return text.format(
+        maxconn=500, bind=[f"127.0.0.1:{port}" for port in binds], node=nodes, port=nodes[0].rpartition(":")[2]
+    )
 
 
 class Haproxy:
-    """``with Haproxy(folder, text) as balancer: balancer.servers()``. The administration socket is given on the command
-    line's second file, so that the configuration itself stays as it is."""
+    """``with Haproxy(folder, text) as balancer: balancer.servers()``. The administration socket is given in a second
+    file, so that the configuration itself stays as it is."""
 
     def __init__(self, folder: Path, text: str) -> None:
         self.socket = folder / "haproxy.sock"
         self.log = folder / "haproxy.log"
         (folder / "haproxy.cfg").write_text(text, encoding="utf-8")
-        (folder / "stats.cfg").write_text(f"global\n  stats socket {self.socket} mode 600 level admin\n", encoding="utf-8")
+        (folder / "stats.cfg").write_text(
+            f"global\n  stats socket {self.socket} mode 600 level admin\n", encoding="utf-8"
+        )
         with self.log.open("wb") as log:
             # -db: in the foreground; "daemon" of the configuration is then without effect
             self.process = subprocess.Popen(
@@ -71,6 +127,10 @@ class Haproxy:
         """Server -> state and last check, ``mta1 -> UP L7OK``."""
         return {row["svname"]: f"{row['status']} {row['check_status'].removeprefix('* ')}" for row in self.rows()}
 
+    def failed_checks(self) -> dict[str, int]:
+        """Server -> how many checks have failed so far."""
+        return {row["svname"]: int(row["chkfail"]) for row in self.rows()}
+
     def wait(self, expected: Mapping[str, str], seconds: float = 30.0) -> None:
         """Until the servers' states begin so."""
         end = time.monotonic() + seconds
@@ -83,7 +143,7 @@ class Haproxy:
                 seen = {}
             if seen and all(seen.get(name, "").startswith(state) for name, state in expected.items()):
                 return
-            time.sleep(0.1)
+            time.sleep(0.05)
         raise AssertionError(f"not in {seconds:g} s: {expected}, but {seen}\n{self.log.read_text()}")
 
     def __enter__(self) -> Haproxy:

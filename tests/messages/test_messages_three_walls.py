@@ -22,6 +22,7 @@ from gateway.delivery.url import MailstoreUrl
 from gateway.evidence.explain import ExplainRequest, Explanation, explain
 from gateway.mail.address import NULL, parse_mailbox
 from gateway.mail.finding import Cause, Finding, Outcome, Why
+from gateway.mail.limits import WireLimits
 from gateway.mail.phase import Phase
 from gateway.mail.transaction import Connection, Transaction
 from gateway.mail.verdict import Action, Verdict
@@ -49,7 +50,7 @@ class Journal:
 
     def reply(self, *_: Any) -> None: ...
 
-    connection = session_ended = tls_handshake = mailstore_attempt = reply
+    connection = session_ended = tls_handshake = tls_failure = mailstore_attempt = reply
 
 
 class World:
@@ -72,7 +73,9 @@ class World:
 
     async def at_the_port(self) -> tuple[str, bytes | None]:
         """Send it by SMTP with the client's address in a PROXY header; the last reply and what reached the Maildir."""
-        services = Services(self.identity, self.pipeline(), lambda: self.policy, self.router, self.journal)
+        services = Services(
+            self.identity, self.pipeline(), lambda: self.policy, self.router, self.journal, WireLimits(greeting_delay=0)
+        )
         server = SmtpServer(services, tls=lambda: None, spool_dir=None)
         sock = make_listening_socket("127.0.0.1", 0)
         port = sock.getsockname()[1]

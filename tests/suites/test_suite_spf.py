@@ -27,6 +27,7 @@ from gateway.adapters.store_memory import MemoryStore
 from gateway.checks.spf import spf
 from gateway.config import RouteSettings, Settings
 from gateway.mail.address import NULL, Mailbox, ReversePath
+from gateway.mail.limits import WireLimits
 from gateway.mail.message import Message
 from gateway.mail.transaction import Connection, Envelope, Hello, Transaction
 from gateway.node.compose import identity_of, router_for
@@ -106,7 +107,8 @@ async def node(folder: Path) -> AsyncIterator[Node]:
     with dns_responder() as responder:
         dns = Current(responder)
         ports = Ports(dns, MemoryStore(clock), router, clock)
-        services = Services(identity_of(settings), Pipeline(ports), lambda: policy, router, NullObserver())
+        quick = WireLimits(greeting_delay=0)
+        services = Services(identity_of(settings), Pipeline(ports), lambda: policy, router, NullObserver(), quick)
         server = SmtpServer(services, tls=lambda: None)
         await server.start(make_listening_socket("127.0.0.1", 0), "suite", [ip_network("127.0.0.0/8")])
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,9 +12,10 @@ from typing import Any, Literal
 from gateway.adapters.clock_system import SystemClock
 from gateway.adapters.dns_zone import ZoneResolver
 from gateway.adapters.store_memory import MemoryStore
+from gateway.checks.run import Check
 from gateway.delivery.stamp import Identity
 from gateway.mail.address import Mailbox
-from gateway.mail.limits import WireLimits
+from gateway.mail.limits import TARPIT_SLOTS, WireLimits
 from gateway.mail.message import OutgoingMessage
 from gateway.mail.transaction import Transaction
 from gateway.pipeline import Pipeline
@@ -23,6 +24,7 @@ from gateway.policy.settings import ChecksSettings, ContentSettings
 from gateway.ports import Ports
 from gateway.ports.mailstore import DeliveryResult, Handover, Known, RecipientResult, RecipientStatus
 from gateway.ports.observer import NullObserver
+from gateway.ports.store import Store
 from gateway.reception import Services
 from gateway.smtp.listener import SmtpServer, make_listening_socket
 from gateway.smtp.tls import CertificateHolder, ensure_self_signed
@@ -34,6 +36,7 @@ class Watcher(NullObserver):
         self.ended: list[str] = []
         self.connections: list[str] = []
         self.handshakes: list[str] = []
+        self.failures: list[str] = []
 
     def transaction(self, record: Any) -> None:
         self.records.append(record)
@@ -46,6 +49,9 @@ class Watcher(NullObserver):
 
     def tls_handshake(self, side: str, version: str, result: str) -> None:
         self.handshakes.append(result)
+
+    def tls_failure(self, side: str, cause: str) -> None:
+        self.failures.append(cause)
 
 
 class Anybody:
@@ -108,9 +114,14 @@ async def house(
     tls: Path | None = None,
     bare: Literal["refuse", "normalize"] = "refuse",
     proxy_trusted: Sequence[Any] = (),
+    checks: Sequence[Check] = (),
+    store: Store | None = None,
+    tarpit_slots: int = TARPIT_SLOTS,
+    keeps_requiretls: bool = False,
+    listener: Mapping[str, Any] | None = None,
     **limits: Any,
 ) -> AsyncIterator[House]:
-    """limits: fields of WireLimits. tls: a directory for a self-signed certificate."""
+    """limits: fields of WireLimits. tls: a directory for a self-signed certificate. listener: more of ``start``."""
     relay, watcher = KeepingRelay(), Watcher()
     in_force: list[Policy | Exception] = [policy(bare)]
 
@@ -119,20 +130,23 @@ async def house(
             raise in_force[0]
         return in_force[0]
 
-    ports = Ports(ZoneResolver.from_text(""), MemoryStore(SystemClock()), Anybody(), SystemClock())
+    ports = Ports(ZoneResolver.from_text(""), store or MemoryStore(SystemClock()), Anybody(), SystemClock())
     services = Services(
         Identity("mx.example.com", "mx.example.com"),
-        Pipeline(ports, checks=()),
+        Pipeline(ports, checks=tuple(checks)),
         policy_now,
         relay,
         watcher,
-        WireLimits(**limits),
+        WireLimits(**{"greeting_delay": 0.0, **limits}),
         postmaster_domain="example.com",
+        keeps_requiretls=lambda: keeps_requiretls,
     )
     holder = CertificateHolder(*ensure_self_signed(tls, "mx.example.com")) if tls else None
-    server = SmtpServer(services, tls=lambda: holder.context() if holder else None, spool_dir=spool_dir)
+    server = SmtpServer(
+        services, tls=lambda: holder.context() if holder else None, spool_dir=spool_dir, tarpit_slots=tarpit_slots
+    )
     sock = make_listening_socket("127.0.0.1", 0)
-    await server.start(sock, "test", proxy_trusted)
+    await server.start(sock, "test", proxy_trusted, **(listener or {}))
     try:
         yield House(server, server.addresses[0][1], relay, watcher, in_force)
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Callable
 
 import pytest
@@ -225,3 +226,18 @@ async def test_a_client_that_never_reads_holds_no_more_than_a_little() -> None:
         c.writer.write(b"HELP\r\n" * 2_000_000)
         await until(lambda: not h.server.sessions)
     assert h.watcher.ended[0] in ("timeout", "lost")
+
+
+async def test_who_waits_in_the_queue_of_a_draining_node_hears_421_and_not_a_reset() -> None:
+    async with house() as h:
+        assert await h.server.drain(5)
+        # the loop does not run meanwhile: the kernel has connected them, and nobody has taken them
+        waiting = [socket.create_connection(("127.0.0.1", h.port)) for _ in range(3)]
+        closing = asyncio.create_task(h.server.close())
+        for client in waiting:
+            reader, writer = await asyncio.open_connection(sock=client)
+            assert (await asyncio.wait_for(reader.readline(), 10)).startswith(b"421 4.3.2 ")
+            writer.close()
+        await closing
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", h.port)
