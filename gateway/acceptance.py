@@ -20,6 +20,7 @@ from gateway.delivery.routes import Route
 from gateway.delivery.stamp import stamp
 from gateway.evidence.record import Notes
 from gateway.mail.address import Mailbox
+from gateway.mail.disposition import policy_domain
 from gateway.mail.limits import OFF_LOOP_OCTETS, WireLimits
 from gateway.mail.message import Message
 from gateway.mail.mime_shape import too_complex
@@ -74,7 +75,7 @@ def refusal_of(judged: Judgement, observer: Observer, verb: str) -> Reply:
     reason = judged.verdict.reason
     if reason not in REPLIES:
         reason = "local-policy-defer" if judged.verdict.effective is Action.DEFER else "blocked"
-    reply = reply_for(reason, judged.tx.id)
+    reply = reply_for(reason, judged.tx.id, about=policy_domain(judged.tx))
     observer.reply(verb, reply.code, reason)
     return reply
 
@@ -168,3 +169,12 @@ def replies_of(tx: Transaction, outcomes: Sequence[Outcome]) -> tuple[Reply, ...
         *(replace(reply, close=False) for reply in each),
         replace(whole, close=close),
     )
+
+
+def told_for_good(tx: Transaction, outcomes: Sequence[Outcome]) -> list[DeliveryResult]:
+    """The deliveries for which the client, once it has read the replies, does not come again for those who have the
+    message: after a 4yz for all of them it does."""
+    assert tx.envelope is not None
+    for_each = tx.envelope.prdr and len(tx.envelope.recipients) > 1
+    final = [outcome for outcome in outcomes if for_each or not 400 <= outcome.reply.code < 500]
+    return [outcome.delivery for outcome in final if outcome.delivery]

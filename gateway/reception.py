@@ -28,6 +28,7 @@ from gateway.acceptance import (
     refusal_of,
     replies_of,
     split,
+    told_for_good,
 )
 from gateway.evidence.record import Notes, RecipientOutcome, transaction_record
 from gateway.mail.address import Mailbox, ReversePath
@@ -72,6 +73,7 @@ class Reception:
         self._talk = Notes(self._connected.now)
         self._open = _Open(services.policy(), Notes(self._connected.now))
         self._count = 0
+        self._unread: list[DeliveryResult] = []
         self.client_gone = False
         """Set by the session when the client has hung up: nothing is handed over for nobody any more."""
 
@@ -112,6 +114,11 @@ class Reception:
         """The policy profile that the open transaction is judged by: its first recipient's."""
         groups = self._open.groups
         return groups[0].profile if groups else self._open.refused or self._open.policy.default
+
+    @property
+    def offers_requiretls(self) -> bool:
+        """RFC 8689 section 2: only over TLS, and only while the way to the mailstore keeps the promise."""
+        return self.connection.tls is not None and self._services.keeps_requiretls()
 
     @property
     def normalizes(self) -> bool:
@@ -174,6 +181,7 @@ class Reception:
         body: str,
         smtputf8: bool,
         prdr: bool = False,
+        requiretls: bool = False,
         dsn: MailDsn | None = None,
     ) -> Reply:
         """MAIL FROM. The session has checked the state, the syntax and the limits of its own."""
@@ -185,7 +193,13 @@ class Reception:
             id=f"{self.connection.session_id}-{self._count}",
             now=self._open.notes.started,
             envelope=Envelope(
-                reverse_path, size=size, body=body, smtputf8=smtputf8, prdr=prdr, dsn=dsn or MailDsn()
+                reverse_path,
+                size=size,
+                body=body,
+                smtputf8=smtputf8,
+                prdr=prdr,
+                requiretls=requiretls,
+                dsn=dsn or MailDsn(),
             ),
         )
         if size is not None and size > self._services.limits.message_octets:
@@ -243,6 +257,8 @@ class Reception:
         doing. Several where the client asked for one for each recipient; then the last is for the whole."""
         tx, notes = self._open.tx, self._open.notes
         assert tx is not None
+        # who sends more on the same session does not try the message before again
+        self.client_spoke()
         started = time.monotonic()
         notes.seconds["read"] = read_seconds
         if await mime_too_complex(message, self._services.limits):
@@ -258,6 +274,7 @@ class Reception:
             self._write_record(part.tx, outcome.verdict, outcome.said, outcome.delivery, part.notes, part.profile)
             outcomes.append(outcome)
         self._open = self._fresh()
+        self._unread = told_for_good(tx, outcomes)
         return replies_of(tx, outcomes)
 
     def refuse_content(self, reason: str) -> Reply:
@@ -278,6 +295,12 @@ class Reception:
         else:
             # nobody was accepted: the last refusal is what became of the transaction
             self._end(self._open.notes.refused or tx, *self._open.last)
+
+    def client_spoke(self) -> None:
+        """The client said something after our last reply had left: it has read that."""
+        unread, self._unread = self._unread, []
+        for delivery in unread:
+            self._services.reply_read(delivery)
 
     def close(self) -> None:
         """The session is over."""

@@ -32,10 +32,16 @@ class Relay(Protocol):
         ...
 
 
+def _nobody_waits(delivery: DeliveryResult) -> None:
+    """There is no ledger."""
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """What all sessions of a worker share. policy: gives the policy in force now. postmaster_domain: where
-    ``RCPT TO:<Postmaster>`` without a domain goes (RFC 5321 section 4.5.1)."""
+    ``RCPT TO:<Postmaster>`` without a domain goes (RFC 5321 section 4.5.1). reply_read: told of each delivery when the
+    client has read what became of it. keeps_requiretls: whether every mailstore can take a message that asks for
+    REQUIRETLS."""
 
     identity: Identity
     pipeline: Pipeline
@@ -44,3 +50,5 @@ class Services:
     observer: Observer
     limits: WireLimits = field(default_factory=WireLimits)
     postmaster_domain: str = ""
+    reply_read: Callable[[DeliveryResult], None] = _nobody_waits
+    keeps_requiretls: Callable[[], bool] = lambda: False

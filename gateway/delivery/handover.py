@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, Protocol
 
-from gateway.delivery import xclient
+from gateway.delivery import requiretls, xclient
 from gateway.delivery.session import Session
 from gateway.delivery.wire import ConnectionLost, Deadline, ServerReply
 from gateway.mail import limits
@@ -98,6 +98,11 @@ async def _parameters(session: Session, envelope: Envelope, message: OutgoingMes
         if not session.offers("SMTPUTF8"):
             return RecipientResult(Handover.REFUSED, 550, "5.6.7", "The mailstore takes no UTF-8 addresses (SMTPUTF8)")
         words += b" SMTPUTF8"
+    if envelope.requiretls:
+        promise = requiretls.mail_parameter(session)
+        if isinstance(promise, RecipientResult):
+            return promise
+        words += promise
     if session.offers("DSN"):
         words += envelope.dsn.parameters.encode("ascii")
     return words

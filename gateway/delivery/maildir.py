@@ -49,6 +49,11 @@ class MaildirMailstore:
         """Its URL without options."""
         return str(self._url)
 
+    @property
+    def keeps_requiretls(self) -> bool:
+        """RFC 8689: the mail leaves the machine no more."""
+        return True
+
     async def deliver(self, tx: Transaction, message: OutgoingMessage, budget: float) -> DeliveryResult:
         """Write one file for each recipient. Raises PortFailure when nothing was put into any ``new``."""
         assert tx.envelope is not None

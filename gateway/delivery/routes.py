@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 from gateway.delivery.breaker import Health, Pooled, Standing, Watched
 from gateway.delivery.ledger import DeliveryLedger
+from gateway.delivery.requiretls import keeps
 from gateway.delivery.wire import ClosingReply
 from gateway.mail.address import Mailbox
 from gateway.mail.finding import Cause, Why
@@ -98,6 +99,11 @@ class Router:
             store.health() if isinstance(store, Watched) else Health(store.name, up=True)
             for store in self._mailstores()
         )
+
+    @property
+    def keeps_requiretls(self) -> bool:
+        """Whether every mailstore can take a message that asks for REQUIRETLS (RFC 8689)."""
+        return all(keeps(store) for store in self._mailstores())
 
     def _mailstores(self) -> list[Mailstore]:
         return list({id(store): store for route in self._routes for store in route.mailstores}.values())

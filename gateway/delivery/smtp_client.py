@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from gateway.delivery import xclient
+from gateway.delivery import requiretls, xclient
 from gateway.delivery.breaker import Health, Standing
 from gateway.delivery.handover import AfterDot, Results, hand_over, path_octets, result_of
 from gateway.delivery.pace import Pace
@@ -69,6 +69,7 @@ class RelayMailstore:
         self._after_dot = after_dot
         self._pool = Pool(dialect, limits, jitter)
         self._pace = Pace(limits.rate)
+        self._keeps_requiretls = requiretls.ends_here(dialect.url)
 
     @property
     def name(self) -> str:
@@ -84,6 +85,11 @@ class RelayMailstore:
     def ready(self) -> bool:
         """Whether a callout finds an open session: one that was told of no client, and recipients are asked for."""
         return self._dialect.url.verify and self._pool.ready
+
+    @property
+    def keeps_requiretls(self) -> bool:
+        """Whether the last session could carry a message that asks for REQUIRETLS."""
+        return self._keeps_requiretls
 
     def standing(self) -> Standing:
         """Free, busy (sessions or rate), or down."""
@@ -111,6 +117,7 @@ class RelayMailstore:
         started = time.perf_counter()
         async with self._pool.session(deadline, fresh=fresh, client=xclient.attributes(tx)) as session:
             connected = time.perf_counter() - started
+            self._learn(session)
             with _stale_noticed(session, fresh):
                 results, timings = await hand_over(session, tx, message, deadline, self._after_dot)
         return DeliveryResult(self.name, results, {"connect": connected, **timings})
@@ -128,6 +135,7 @@ class RelayMailstore:
 
     async def _ask(self, mailbox: Mailbox, deadline: Deadline, *, fresh: bool) -> RecipientStatus:
         async with self._pool.session(deadline, fresh=fresh) as session:
+            self._learn(session)
             with _stale_noticed(session, fresh):
                 mail, rcpt = await self._callout(session, mailbox, deadline)
         if mail.code // 100 != 2:
@@ -153,6 +161,9 @@ class RelayMailstore:
         replies = [await session.reply(deadline, "RCPT") for _ in [*lines, b"RSET"]]
         session.dirty = replies[-1].code // 100 != 2
         return replies[-3], replies[-2]
+
+    def _learn(self, session: Session) -> None:
+        self._keeps_requiretls = requiretls.ends_here(self._dialect.url) or requiretls.session_keeps(session)
 
     async def close(self) -> None:
         """QUIT to the idle sessions."""

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from gateway.mail.disposition import disposition
 from gateway.mail.finding import DkimFinding, Finding
 from gateway.mail.reply import Reply
 from gateway.mail.transaction import Transaction
@@ -154,12 +155,16 @@ def transaction_record(
         record["rcpts"] = [
             {key: value for key, value in asdict(outcome).items() if value} for outcome in notes.recipients
         ]
+        if envelope.requiretls:
+            record["requiretls"] = True
     if tx.message:
         record["size"] = tx.message.size
         record["msgid"] = (tx.message.first("message-id") or b"").decode("utf-8", "replace")[:998]
     record.update(_words(tx.findings))
     record["findings"] = {name: finding_json(found) for name, found in tx.findings.items()}
     record["result"] = result_word(reply, delivery)
+    if verdict and (found := disposition(tx, verdict)):
+        record["dmarc_policy"] = {key: value for key, value in asdict(found).items() if value}
     record.update(verdict_json(verdict) if verdict else {"verdict": "none", "reason": "aborted", "rules": []})
     record["reply"] = str(reply) if reply else ""
     if delivery:

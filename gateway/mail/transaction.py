@@ -77,6 +77,7 @@ class Envelope:
     body: str = "7BIT"  # BODY=: 7BIT or 8BITMIME
     smtputf8: bool = False
     prdr: bool = False
+    requiretls: bool = False
     dsn: MailDsn = field(default_factory=MailDsn)
     rcpt_dsn: Mapping[Mailbox, RcptDsn] = field(default_factory=lambda: _NO_DSN)
 

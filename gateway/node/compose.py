@@ -26,6 +26,7 @@ from gateway.delivery.recipients_list import AcceptedRecipients, FileRecipients,
 from gateway.delivery.routes import Route, Router
 from gateway.delivery.stamp import Identity
 from gateway.delivery.url import MailstoreUrl
+from gateway.mail.limits import TARPIT_SLOTS
 from gateway.node.timed_store import TimedStore
 from gateway.ops.metrics import MetricsObserver
 from gateway.pipeline import Pipeline
@@ -117,8 +118,12 @@ def worker_for(
         observer=observer,
         limits=settings.limits.wire(settings.worker_count),
         postmaster_domain=postmaster_domain(settings),
+        keeps_requiretls=lambda: router.keeps_requiretls,
+        reply_read=router.reply_read,
     )
-    return Worker(SmtpServer(services, tls=tls, spool_dir=settings.spool_dir), router, dns, store)
+    slots = max(1, TARPIT_SLOTS // settings.worker_count)
+    server = SmtpServer(services, tls=tls, spool_dir=settings.spool_dir, tarpit_slots=slots)
+    return Worker(server, router, dns, store)
 
 
 def live_ports(settings: Settings, router: Router) -> Ports:

@@ -151,6 +151,8 @@ class Commands:
         limits = self._limits
         words = ["PIPELINING", f"SIZE {limits.message_octets}", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES"]
         words += ["CHUNKING", "DSN", "PRDR", f"LIMITS MAILMAX={limits.transactions} RCPTMAX={limits.recipients}"]
+        if self._reception.offers_requiretls:
+            words.append("REQUIRETLS")
         if self._reception.connection.tls is None and self._tls_offered():
             words.append("STARTTLS")
         if self._xclient is not None:
@@ -166,7 +168,7 @@ class Commands:
     async def _mail(self, argument: bytes) -> Reply:
         reception = self._reception
         path, words = _path(argument, "FROM:", "5.1.7")
-        given = mail_parameters(words, MAIL - {"REQUIRETLS"})
+        given = mail_parameters(words, MAIL if reception.offers_requiretls else MAIL - {"REQUIRETLS"})
         if not path.isascii() and not given.smtputf8:
             raise Refused(553, "5.6.7", "An address that is not ASCII needs SMTPUTF8")
         try:
@@ -182,6 +184,7 @@ class Commands:
             body=given.body,
             smtputf8=given.smtputf8,
             prdr=given.prdr,
+            requiretls=given.requiretls,
             dsn=given.dsn,
         )
 
