@@ -12,6 +12,7 @@ from gateway.checks.arc import arc
 from gateway.checks.dkim import dkim
 from gateway.checks.dmarc import dmarc
 from gateway.checks.dnsbl import dnsbl
+from gateway.checks.forwarder import forwarder
 from gateway.checks.greylist import greylist
 from gateway.checks.helo import helo
 from gateway.checks.iprev import iprev
@@ -37,3 +38,4 @@ CHECKS: tuple[Check, ...] = (
     Check("arc", Phase.CONTENT, arc, "dns", 10.0),
     Check("dmarc", Phase.CONTENT, dmarc, "dns", 10.0, after=("dkim",)),
 )
+    Check("forwarder", Phase.CONTENT, forwarder, "dns", 1.0, after=("dkim",)),

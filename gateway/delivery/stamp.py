@@ -34,7 +34,7 @@ def stamp(tx: Transaction, verdict: Verdict, identity: Identity) -> OutgoingMess
     assert tx.message is not None
     fields = [
         received_field(tx, identity.hostname),
-        authentication_results(tx, identity.authserv_id),
+        authentication_results(tx, identity.authserv_id, verdict),
         received_spf_field(tx, identity.hostname),
         _own(identity, "Verdict", verdict.effective.word),
         _own(identity, "Id", tx.id),

@@ -16,10 +16,12 @@ from email.header import decode_header
 import idna
 
 from gateway.mail.address import NULL
+from gateway.mail.disposition import disposition
 from gateway.mail.finding import DkimFinding, DkimSignature, Finding, Outcome
 from gateway.mail.message import HeaderField, Message
 from gateway.mail.trace import folded, host_text, quoted
 from gateway.mail.transaction import Transaction
+from gateway.mail.verdict import Verdict
 
 # RFC 2045 tokens less what simple readers trip over (quotes, percent signs); all else is quoted
 _TOKEN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,299}")
@@ -30,10 +32,11 @@ _DMARC_WORDS = frozenset({Outcome.NONE, Outcome.PASS, Outcome.FAIL, Outcome.TEMP
 _IPREV_WORDS = frozenset({Outcome.PASS, Outcome.FAIL, Outcome.TEMPERROR, Outcome.PERMERROR})
 
 
-def authentication_results(tx: Transaction, authserv_id: str) -> bytes:
-    """Our field for what the transaction's findings say, CRLF at its end; ``; none`` where nothing was checked."""
+def authentication_results(tx: Transaction, authserv_id: str, verdict: Verdict | None = None) -> bytes:
+    """Our field for what the transaction's findings say, CRLF at its end; ``; none`` where nothing was checked. With a
+    verdict the DMARC result says what became of the message."""
     utf8 = bool(tx.envelope and tx.envelope.smtputf8)
-    results = [*_spf(tx, utf8), *_dkim(tx), *_dmarc(tx), *_arc(tx), *_iprev(tx)]
+    results = [*_spf(tx, utf8), *_dkim(tx), *_dmarc(tx, verdict), *_arc(tx), *_iprev(tx)]
     if not results:
         return folded("Authentication-Results", [f"{authserv_id}; none"])
     words = [f"{authserv_id};"]
@@ -98,21 +101,24 @@ def _signature(signature: DkimSignature) -> list[str]:
     return words
 
 
-def _dmarc(tx: Transaction) -> list[list[str]]:
+def _dmarc(tx: Transaction, verdict: Verdict | None) -> list[list[str]]:
     dmarc = tx.findings.get("dmarc")
     if dmarc is None:
         return []
     words = _result("dmarc", _word(dmarc, _DMARC_WORDS, Outcome.NONE), dmarc.reason)
-    said = [
-        f"{tag}={re.sub('[^a-z]', '', str(dmarc.evidence[fact]))[:20]}"
-        for tag, fact in (("p", "policy"), ("dis", "disposition"))
-        if dmarc.evidence.get(fact)
-    ]
-    if said:
-        # the comment belongs right behind the result, where readers look for it
-        words.insert(1, f"({' '.join(said)})")
+    found = disposition(tx, verdict) if verdict else None
+    if found:
+        methods = dmarc.evidence.get("aligned", ())
+        aligned = [method for method in ("spf", "dkim") if isinstance(methods, tuple) and method in methods]
+        said = [f"{found.tag}={found.published}", "t=y" if dmarc.evidence.get("testing") is True else ""]
+        said += [f"aligned={','.join(aligned) or 'none'}", f"dis={found.done}"]
+        said += [f"override={found.override}" if found.override else ""]
+        # the comment belongs right behind the result, where readers look for it; its words are all ours
+        words.insert(1, f"({' '.join(word for word in said if word)})")
     if domain := str(dmarc.evidence.get("author_domain", "")):
         words.append(f"header.from={_value(domain)}")
+    if found:
+        words.append(f"policy.dmarc={found.policy}")
     return [words]
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from gateway.mail import limits
 
 _PRINTABLE = re.compile(r"[\x20-\x7e]*")
+_DOMAIN = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9_])?")
 _ENHANCED = re.compile(r"([245])\.\d{1,3}\.\d{1,3}")
 
 
@@ -60,11 +61,17 @@ class _Row:
     enhanced: str
     text: str
     close: bool = False
+    about: str = ""  # the text where a domain can be named in it
 
 
 REPLIES: dict[str, _Row] = {
     # policy: permanent
-    "auth-policy": _Row(550, "5.7.1", "The author domain's DMARC policy refuses this message"),
+    "auth-policy": _Row(
+        550,
+        "5.7.1",
+        "The author domain's DMARC policy refuses this message",
+        about="The DMARC policy of {} refuses this message",
+    ),
     "spf-policy": _Row(550, "5.7.23", "SPF validation failed and local policy refuses it"),
     "dkim-policy": _Row(550, "5.7.20", "No passing DKIM signature, which local policy requires"),
     "dnsbl": _Row(554, "5.7.1", "The client address is on a block list"),
@@ -116,12 +123,15 @@ REPLIES: dict[str, _Row] = {
 """reason -> code, status, text. docs/replies.md is generated from it."""
 
 
-def reply_for(reason: str, transaction_id: str, text: str | None = None) -> Reply:
+def reply_for(reason: str, transaction_id: str, text: str | None = None, *, about: str = "") -> Reply:
     """The reply of that reason with the transaction id: ``451 4.7.1 Greylisted, please ... [7F3KQ2-1]``.
 
-    text replaces the table's text (only for what a mailstore said, sanitised by :func:`sanitise`).
+    text replaces the table's text (only for what a mailstore said, sanitised by :func:`sanitise`). about: a domain that
+    the text names where the table has words for it; anything but a domain name is left out.
     """
     row = REPLIES[reason]
+    if text is None and row.about and _DOMAIN.fullmatch(about):
+        text = row.about.format(about)
     return Reply(row.code, row.enhanced, f"{text or row.text} [{transaction_id}]", close=row.close)
 
 

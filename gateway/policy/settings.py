@@ -117,6 +117,15 @@ class DmarcSettings(CheckSettings):
     )
 
 
+class ForwarderSettings(CheckSettings):
+    """Forwarders and mailing lists whose messages DMARC alone does not refuse."""
+
+    clients: tuple[Network, ...] = Field((), description="networks of forwarders that keep the author's reverse-path")
+    domains: tuple[str, ...] = Field(
+        (), description="forwarders and lists that prove themselves by SPF or DKIM; *.example.org for all below"
+    )
+
+
 class ArcSettings(CheckSettings):
     """ARC (RFC 8617): evidence only; an override needs a sealer listed here."""
 
@@ -156,5 +165,6 @@ class ChecksSettings(BaseModel):
     def of(self, check: str) -> CheckSettings:
         """The section of a check; KeyError-like AttributeError for an unknown name."""
         section = getattr(self, check)
+    forwarder: ForwarderSettings = ForwarderSettings()
         assert isinstance(section, CheckSettings)
         return section

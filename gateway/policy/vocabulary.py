@@ -139,6 +139,7 @@ VOCABULARY: Mapping[str, CheckWords] = {
         {"trusted": _choice((True, False), False, "a sealer of arc.trusted_sealers vouches for the message", False)},
     ),
     "dmarc": CheckWords(
+    "forwarder": CheckWords(Phase.CONTENT, "dns", (Outcome.PASS, Outcome.NONE)),
         Phase.CONTENT,
         "dns",
         (Outcome.PASS, Outcome.NONE, Outcome.POLICY, Outcome.PERMERROR, Outcome.FAIL),

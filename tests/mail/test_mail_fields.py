@@ -96,12 +96,13 @@ def test_the_word_after_with(verb: str, utf8: bool, tls: bool, word: str) -> Non
 
 
 def test_authentication_results_say_everything_once() -> None:
-    text = unfolded(authentication_results(transaction(findings=FOUND), ME.authserv_id))
+    text = unfolded(authentication_results(transaction(findings=FOUND), ME.authserv_id, Verdict(Action.QUARANTINE)))
     assert text == (
         "Authentication-Results: mx.example.net; spf=pass smtp.mailfrom=user@example.org;"
         ' dkim=pass header.d=example.org header.s=s1 header.a=rsa-sha256 header.b="dGVzdA+/" header.i=@example.org;'
         ' dkim=fail reason="body-hash" header.d=list.example header.s=s2 header.a=ed25519-sha256 header.b=abcd;'
-        ' dmarc=fail (p=reject) reason="not-aligned" header.from=example.org; arc=none; iprev=pass policy.iprev=192.0.2.7'
+        ' dmarc=fail (p=reject aligned=none dis=quarantine override=local-policy) reason="not-aligned"'
+        " header.from=example.org policy.dmarc=reject; arc=none; iprev=pass policy.iprev=192.0.2.7"
     )
 
 

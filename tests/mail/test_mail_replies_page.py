@@ -14,6 +14,7 @@ Every reply that a policy or a phase of a transaction can give, by its reason; w
 (`MXGW_UPDATE=1 pytest tests/mail`). The reason is the word that stands in decision records, metrics and policies. The id
 of the transaction or session follows each text in brackets: quote it to the postmaster. 4yz: the client tries again
 later; 5yz: it gives the message back to its author. Refusals of a command's syntax (500 to 504, 555) are not listed.
+Where a text has `DOMAIN`, the domain whose policy was applied stands there.
 
 | reason | code | status | text | session |
 |---|---|---|---|---|
@@ -22,7 +23,7 @@ later; 5yz: it gives the message back to its author. Refusals of a command's syn
 
 def test_the_page_is_that_of_the_table() -> None:
     rows = [
-        f"| `{reason}` | {row.code} | {row.enhanced} | {row.text} | {'ends' if row.close else ''} |\n"
+        f"| `{reason}` | {row.code} | {row.enhanced} | {(row.about or row.text).format('DOMAIN')} | {'ends' if row.close else ''} |\n"
         for reason, row in REPLIES.items()
     ]
     current = HEAD + "".join(rows).replace("|  |\n", "| |\n")

@@ -20,6 +20,7 @@ from gateway.mail.finding import Cause, DkimFinding, DkimSignature, Finding, Out
 from gateway.mail.message import Message
 from gateway.mail.trace import received_spf_field
 from gateway.mail.transaction import Connection, Envelope, Hello, Transaction
+from gateway.mail.verdict import Action, Verdict
 
 ID = "mx.example.net"
 EVIL = st.sampled_from(
@@ -33,6 +34,17 @@ WORDS = st.sampled_from([outcome for outcome in Outcome if outcome is not Outcom
 SIGNATURES = st.lists(
     st.builds(DkimSignature, st.sampled_from(list(Outcome)), TEXT, TEXT, TEXT, TEXT, TEXT, TEXT), max_size=4
 )
+LEVELS = st.sampled_from(["none", "quarantine", "reject"]) | TEXT
+ASKED = st.fixed_dictionaries(
+    {"policy": LEVELS},
+    optional={
+        "published": LEVELS,
+        "tag": st.sampled_from(["p", "sp", "np"]) | TEXT,
+        "testing": st.booleans() | TEXT,
+        "aligned": st.sampled_from([(), ("spf",), ("spf", "dkim"), ("evil)",)]) | TEXT,
+    },
+)
+VERDICTS = st.none() | st.builds(Verdict, st.sampled_from(list(Action)), enforced=st.booleans())
 PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 PRINTABLE = re.compile(rb"[\x09\x20-\x7e]*")
 
@@ -51,7 +63,7 @@ def transactions(draw: st.DrawFn) -> Transaction:
     found: dict[str, Finding] = {
         "spf": finding("spf", draw(WORDS), draw(TEXT), evidence),
         "dkim": DkimFinding("dkim", best, draw(TEXT), {}, None, signatures),
-        "dmarc": finding("dmarc", draw(WORDS), draw(TEXT), {"author_domain": draw(TEXT), "policy": draw(TEXT)}),
+        "dmarc": finding("dmarc", draw(WORDS), draw(TEXT), draw(ASKED) | {"author_domain": draw(TEXT)}),
         "arc": finding("arc", draw(WORDS), draw(TEXT), {}),
         "iprev": finding("iprev", draw(WORDS), draw(TEXT), {"name": draw(TEXT)}),
     }
@@ -111,9 +123,9 @@ def shown(text: str, length: int = 330) -> str:
 
 
 @settings(max_examples=400, deadline=None)
-@given(transactions())
-def test_what_we_emit_is_read_back_as_what_we_meant(tx: Transaction) -> None:
-    field = authentication_results(tx, ID)
+@given(transactions(), VERDICTS)
+def test_what_we_emit_is_read_back_as_what_we_meant(tx: Transaction, verdict: Verdict | None) -> None:
+    field = authentication_results(tx, ID, verdict)
     assert field.endswith(b"\r\n")
     for line in field[:-2].split(b"\r\n"):
         assert PRINTABLE.fullmatch(line)
@@ -146,13 +158,15 @@ def test_what_we_emit_is_read_back_as_what_we_meant(tx: Transaction) -> None:
     if by_method["dmarc"][0] in ("fail", "permerror", "temperror") and dmarc.reason:
         assert by_method["dmarc"][1]["reason"] == shown(dmarc.reason, 100)
     assert by_method["dmarc"][1].get("header.from", "") == shown(str(dmarc.evidence["author_domain"]))
+    assert set(by_method["dmarc"][1]) <= {"reason", "header.from", "policy.dmarc"}
+    assert by_method["dmarc"][1].get("policy.dmarc", "none") in ("none", "quarantine", "reject")
     assert by_method["iprev"][1]["policy.iprev"] == str(tx.connection.client_ip)
 
 
 @settings(max_examples=400, deadline=None)
-@given(transactions())
-def test_the_second_reader_finds_the_same_words_and_properties(tx: Transaction) -> None:
-    field = authentication_results(tx, ID)
+@given(transactions(), VERDICTS)
+def test_the_second_reader_finds_the_same_words_and_properties(tx: Transaction, verdict: Verdict | None) -> None:
+    field = authentication_results(tx, ID, verdict)
     theirs = authres.AuthenticationResultsHeader.parse(field.decode("ascii").rstrip("\r\n"))
     assert theirs.authserv_id == ID
     ours = read(field)[1]
