@@ -40,11 +40,12 @@ class Taken:
 
 @dataclass
 class StandIn:
-    """heard: every line as (encrypted, text). users: mailboxes that exist."""
+    """heard: every line as (encrypted, text). users: mailboxes that exist. delay: seconds it thinks about a content."""
 
     users: frozenset[str] = frozenset({"ann@example.com", "bob@example.com"})
     tls: ssl.SSLContext | None = None
     port: int = 0
+    delay: float = 0.0
     heard: list[tuple[bool, str]] = field(default_factory=list)
     taken: list[Taken] = field(default_factory=list)
     connections: int = 0
@@ -123,6 +124,7 @@ class StandIn:
                 return await _say(writer, "503 5.5.2 Need rcpt command")
             await _say(writer, "354 Start mail input; end with <CRLF>.<CRLF>")
             content = (await reader.readuntil(b"\r\n.\r\n"))[:-3]
+            await asyncio.sleep(self.delay)
             replies = self.end(talk)
             accepted = [to for n, to in enumerate(talk.recipients) if replies[n % len(replies)].startswith("250")]
             if accepted:
