@@ -43,7 +43,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     bypass.add_argument("--rcpt", metavar="ADDRESS", help="recipient to ask for; default: postmaster@D")
     bypass.add_argument("--from", dest="reverse_path", default="", metavar="ADDRESS", help="default: the null one")
     bypass.add_argument(
-        "--target", action="append", default=[], metavar="HOST[:PORT]", help="ask this host too; may be repeated"
+        "--target",
+        action="append",
+        default=[],
+        metavar="HOST[:PORT]",
+        help="ask this host too (lmtp://HOST by LMTP); repeat",
     )
     bypass.add_argument("--only-targets", action="store_true", help="look up no names, ask --target only")
     bypass.add_argument("--gateway", action="append", default=[], metavar="HOST", help="a host that is the gateway")

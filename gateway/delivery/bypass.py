@@ -45,11 +45,12 @@ class Result(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A host (name or IP address) and port; why it is asked."""
+    """A host (name or IP address) and port; why it is asked; and whether it speaks LMTP."""
 
     host: str
     port: int
     why: str
+    lmtp: bool = False
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -93,10 +94,11 @@ async def targets_of(
 
 
 def parse_target(text: str) -> Target:
-    """``host``, ``host:port``, ``192.0.2.1:25`` or ``[2001:db8::1]:25``. Raises ValueError."""
-    host, colon, port = text.rpartition(":") if not text.endswith("]") else (text, "", "")
+    """``host``, ``host:port``, ``192.0.2.1:25``, ``[2001:db8::1]:25`` or ``lmtp://host:24``. Raises ValueError."""
+    lmtp, place = text.startswith("lmtp://"), text.removeprefix("lmtp://").removeprefix("smtp://")
+    host, colon, port = place.rpartition(":") if not place.endswith("]") else (place, "", "")
     if not colon:
-        host, port = text, "25"
+        host, port = place, "24" if lmtp else "25"
     bare = host.removeprefix("[").removesuffix("]")
     try:
         ip_address(bare)
@@ -107,7 +109,7 @@ def parse_target(text: str) -> Target:
             raise ValueError(f"{text!r} is no host; write host, host:port or [IPv6 address]:port") from error
     if not port.isdecimal() or not 0 < int(port) < 65536:
         raise ValueError(f"{text!r}: the port must be a number from 1 to 65535")
-    return Target(bare, int(port), "given")
+    return Target(bare, int(port), "given", lmtp)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +131,7 @@ async def ask(target: Target, question: Question, dns: Resolver) -> list[Answer]
 
 
 async def _ask(target: Target, address: str, question: Question) -> Answer:
-    url = MailstoreUrl("smtp", address, target.port)
+    url = MailstoreUrl("lmtp" if target.lmtp else "smtp", address, target.port)
     patience = Timeouts(question.timeout, question.timeout, question.timeout)
     dialect = Dialect(url, question.hello, tls_context(url), patience, NullObserver())
     deadline = Deadline.after(question.timeout)
@@ -149,7 +151,7 @@ async def _ask(target: Target, address: str, question: Question) -> Answer:
 def _unopened(failure: PortFailure) -> Result:
     if isinstance(failure, ClosingReply):
         return Result.UNCLEAR  # 421: perhaps another time
-    return Result.CLOSED if failure.cause.detail.startswith(("greeting: 5", "EHLO: 5")) else Result.SILENT
+    return Result.CLOSED if failure.cause.detail.startswith(("greeting: 5", "EHLO: 5", "LHLO: 5")) else Result.SILENT
 
 
 async def _dialog(session: Session, question: Question, deadline: Deadline) -> tuple[Result, str]:

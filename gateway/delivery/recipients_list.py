@@ -74,7 +74,7 @@ def parse_entry(text: str) -> Mailbox | str:
 def read_list(path: Path) -> RecipientList:
     """The list in a file. Raises FaultsError with every fault and its line; blocks, so call it in a thread."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # as PowerShell writes it
     except OSError as error:
         problem = f"cannot be read: {error.strerror or type(error).__name__}"
         raise FaultsError([Fault(str(path), 0, "", problem, "check the path and its rights")]) from error

@@ -95,7 +95,7 @@ def test_nobody_there_is_no_way_around_and_no_target_is_no_answer(capsys: pytest
     assert "silent" in capsys.readouterr().out
     assert bypass() == 69
     assert "no host was found" in capsys.readouterr().out
-    for words in (["--target", "a b"], ["--target", "127.0.0.1:0"], ["--rcpt", "nobody"], ["--from", "x"]):
+    for words in (["--target", "a b"], ["--target", "127.0.0.1:0"], ["--target", "lmtp://"], ["--rcpt", "nobody"], ["--from", "x"]):
         assert bypass(*words) in (64, 65)
         assert "Traceback" not in capsys.readouterr().err
 

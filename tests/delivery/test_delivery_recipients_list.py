@@ -54,6 +54,8 @@ def test_every_fault_of_a_file_has_its_line(tmp_path: Path) -> None:
     with pytest.raises(FaultsError) as caught:
         FileRecipients(path, Clock())
     assert [fault.line for fault in caught.value.faults] == [2, 5]
+    path.write_bytes(b"\xef\xbb\xbfann@example.org\r\n")  # as PowerShell writes it
+    assert FileRecipients(path, Clock())
     path.write_text("# nobody\n")
     with pytest.raises(FaultsError, match="no recipient at all"):
         FileRecipients(path, Clock())

@@ -27,7 +27,7 @@ def test_a_page_has_both_sides_and_closes_the_bypass(page: str) -> None:
     assert "gateway.yaml" in blocks(page)
 
 
-@pytest.mark.parametrize(("page", "title"), CASES, ids=lambda value: str(value))
+@pytest.mark.parametrize(("page", "title"), CASES, ids=str)
 def test_check_config_takes_the_gateways_block(
     page: str, title: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

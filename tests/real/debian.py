@@ -16,6 +16,8 @@ PACKAGES = {
     "openssl": "openssl",
     "haproxy": "haproxy",
     "nginx": "nginx",
+    "nft": "nftables",
+    "ip": "iproute2",
     "exim4": "exim4-daemon-light",
 }
 """Program -> package; the packages stand in deploy/debian-packages.txt."""

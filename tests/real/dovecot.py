@@ -20,7 +20,8 @@ from tests.real.postfix import free_port
 
 
 class Dovecot:
-    """One instance; every user of ``users`` has a mailbox, others are refused at RCPT."""
+    """One instance; every user of ``users`` has a mailbox, others are refused at RCPT. extra: more settings, which win;
+    @PORT@ in them is the port."""
 
     def __init__(self, users: tuple[str, ...] = ("user@example.com", "other@example.com"), extra: str = "") -> None:
         if not shutil.which("dovecot") or not Path("/usr/lib/dovecot/lmtp").exists():
@@ -70,7 +71,7 @@ service lmtp {{
 protocol lmtp {{
   postmaster_address = postmaster@example.com
 }}
-{extra}
+{extra.replace("@PORT@", str(self.port))}
 """
         )
         self._process = subprocess.Popen(
