@@ -28,7 +28,7 @@ from gateway.smtp.commands import Commands
 from gateway.smtp.greeting import Door, Turned
 from gateway.smtp.identify import Endpoints, Listener
 from gateway.smtp.intake import Unreadable
-from gateway.smtp.starttls import HandshakeFailed, handshake
+from gateway.smtp.starttls import HandshakeFailed, handshake, text_behind_starttls
 from gateway.smtp.transfer import Transfer
 from gateway.smtp.wire import Broken, ClientLost, IdleTimeout, Wire
 from gateway.smtp.xclient import StartOver, Told
@@ -205,10 +205,13 @@ class Session(SMTP):
             command = self._wire.command()
             if command is None:
                 await self._flush()
+                heard = self._wire.received
                 try:
                     await self._server.idle.more(self, self._wire, self._started + self._limits.session_timeout)
                 except IdleTimeout:
                     await self._close(commands.reason("timeout"), "timeout")
+                if self._wire.received > heard:
+                    reception.client_spoke()
                 continue
             self._server.idle.busy(self)
             chunk = commands.chunk(command) if isinstance(command, bytes) else None
@@ -238,10 +241,7 @@ class Session(SMTP):
             if reply.code == 250 and verb in ("RSET", "EHLO", "HELO"):
                 transfer.drop()
         if verb == "STARTTLS" and reply.code == 220 and self._wire.buffer:
-            # RFC 3207 section 4.2 and CVE-2011-0411: whatever came in plain text must not count after TLS
-            refusal = commands.protocol(554, "5.5.1", "Plain text behind STARTTLS", close=True)
-            self._observe(verb, refusal)
-            await self._close(refusal, "error")
+            await self._no_tls(text_behind_starttls(), reception, commands)
         if reply.code >= 500:
             reply = await self._count_error(reply, commands)
         self._observe(verb, reply)
@@ -256,7 +256,7 @@ class Session(SMTP):
         if reply.code == 354:
             await self._content(transfer.data(), reception, commands, transfer)
         elif verb == "STARTTLS" and reply.code == 220:
-            await self._starttls(reception)
+            await self._starttls(reception, commands)
             transfer.drop()
         elif len(self._output) >= OUTPUT_OCTETS:
             await self._flush()
@@ -313,26 +313,28 @@ class Session(SMTP):
 
     # ---- TLS
 
-    async def _starttls(self, reception: Reception) -> None:
+    async def _starttls(self, reception: Reception, commands: Commands) -> None:
         await self._flush()
-        observer = self._server.services.observer
         context = self._server.tls()
         assert context is not None
         assert self._link is not None
-        self._wire.attach(None)
         try:
-            transport, tls = await handshake(self._link, self, context)
+            transport, tls = await handshake(self._wire, self._link, self, context)
         except HandshakeFailed as failed:
-            who = {"session": self._id, "client_ip": str(reception.connection.client_ip)}
-            log.info("TLS handshake failed, %s", failed, extra={"event": "tls", **who, **failed.facts})
-            observer.tls_handshake("in", failed.version, failed.result)
-            observer.tls_failure("in", failed.cause)
-            raise ClientLost from failed
-        observer.tls_handshake("in", tls.version, "ok")
+            await self._no_tls(failed, reception, commands)
+        self._server.services.observer.tls_handshake("in", tls.version, "ok")
         self._plain = False
         self.transport = self._link = transport
         self._wire.attach(transport)
         reception.tls_started(tls)
+
+    async def _no_tls(self, failed: HandshakeFailed, reception: Reception, commands: Commands) -> NoReturn:
+        failed.report(self._server.services.observer, self._id, reception.connection.client_ip)
+        if not failed.is_plain_text:
+            raise ClientLost from failed
+        refusal = commands.protocol(554, "5.5.1", "Plain text behind STARTTLS", close=True)
+        self._observe("STARTTLS", refusal)
+        await self._close(refusal, "error")
 
     # ---- replies
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import ssl
-import weakref
 from asyncio import sslproto
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,20 +17,13 @@ from typing import Final
 
 from gateway.smtp.tls_pair import CertificateError, PemPair, Signature, read_pair, signature
 from gateway.smtp.tls_self_signed import ensure_self_signed
-from gateway.smtp.tls_watch import WatchingContext
+from gateway.smtp.tls_watch import WatchedTls, WatchingContext
 
 __all__ = ["CertificateError", "CertificateHolder", "ensure_self_signed", "limit_tls_memory", "make_context"]
 
 RECORD_OCTETS: Final = 16384
 CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
 """TLS 1.2: forward secrecy and authenticated encryption only. Those of TLS 1.3 are not chosen by this list."""
-
-_server_names: weakref.WeakKeyDictionary[ssl.SSLObject, str] = weakref.WeakKeyDictionary()
-
-
-def server_name(tls: ssl.SSLObject | None) -> str:
-    """The name that the client asked for (SNI, RFC 6066 section 3), '' if none."""
-    return _server_names.get(tls, "") if tls is not None else ""
 
 
 def limit_tls_memory() -> None:
@@ -86,7 +78,8 @@ class _Chooser:
     def __call__(self, tls: ssl.SSLSocket | ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
         if not name or not isinstance(tls, ssl.SSLObject):
             return
-        _server_names[tls] = name
+        if isinstance(tls, WatchedTls) and tls.facts is not None:
+            tls.facts.server_name = name
         asked = name.lower().rstrip(".")
         chosen = self._by_name.get(asked) or self._by_name.get("*." + asked.partition(".")[2])
         if chosen is not None and chosen is not context:

@@ -4,20 +4,22 @@ OpenSSL makes the alert that tells a client why it is refused, but an event loop
 connection with the alert still in memory. Here the octets on their way in are read along until the ClientHello is
 whole, and what OpenSSL still has to say is written before the error goes on to the event loop.
 
-Known gaps: uvloop may close before the alert has left; a ClientHello over several TLS records is read in its first.
+Known gaps: a ClientHello over several TLS records is not read along (its alert and server name are known all the same).
 """
 
 from __future__ import annotations
 
 import functools
 import ssl
-from collections.abc import Callable
-from contextvars import ContextVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
 HELLO_OCTETS: Final = 16384 + 5
 SHOWN_CIPHERS: Final = 8
+LEASES: Final = 64
+"""So many handshakes at once cost no making of a context."""
 _SIGNALS: Final = (0x00FF, 0x5600)
 """No ciphers: RFC 5746 and RFC 7507 speak through the list."""
 VERSIONS: Final = {0x0300: "SSLv3", 0x0301: "TLSv1", 0x0302: "TLSv1.1", 0x0303: "TLSv1.2", 0x0304: "TLSv1.3"}
@@ -33,16 +35,18 @@ ALERTS: Final = {
 }  # fmt: skip
 """RFC 8446 section 6: number -> name."""
 
-CAUSES: Final = (*ALERTS.values(), "not_tls", "timeout", "client_left", "other")
-"""Every word that :attr:`Facts.cause` may be."""
+PLAIN_TEXT: Final = "plain_text"
+CAUSES: Final = (*ALERTS.values(), PLAIN_TEXT, "not_tls", "timeout", "client_left", "other")
+"""Why a handshake failed: an alert's name; or commands came in its place, octets that are no TLS, nothing, an end."""
 
 
 @dataclass(slots=True)
 class Facts:
     """One handshake. versions, ciphers: offered, the latter as numbers. alert_sent, alert_received: names, '' if none.
-    write: takes octets for the client."""
+    write: takes octets for the client. early: its first octets, where they were read before TLS took over."""
 
-    write: Callable[[bytes], object]
+    write: Callable[[bytes], object] | None = None
+    early: bytes = b""
     server_name: str = ""
     versions: tuple[str, ...] = ()
     ciphers: tuple[int, ...] = ()
@@ -50,6 +54,12 @@ class Facts:
     alert_received: str = ""
     reason: str = ""
     octets: bytearray = field(default_factory=bytearray)
+
+    def note(self, octets: bytes) -> None:
+        """More octets of the client, until its hello is known."""
+        if not self.versions:
+            self.octets += octets[: HELLO_OCTETS - len(self.octets)]
+            read_hello(self)
 
     @property
     def version(self) -> str:
@@ -77,12 +87,8 @@ class Facts:
         }
 
 
-current: ContextVar[Facts | None] = ContextVar("tls_facts", default=None)
-"""The facts of the handshake that is being begun: event loops make the TLS object in the caller's context."""
-
-
 class WatchedTls(ssl.SSLObject):
-    """A TLS object that fills in the facts of its handshake. Made by :class:`WatchingContext`."""
+    """A TLS object that fills in the facts of its handshake."""
 
     facts: Facts | None = None
     incoming: ssl.MemoryBIO
@@ -94,8 +100,7 @@ class WatchedTls(ssl.SSLObject):
         if facts is not None and not facts.versions and self.incoming.pending and not self.incoming.eof:
             octets = self.incoming.read()
             self.incoming.write(octets)
-            facts.octets += octets[: HELLO_OCTETS - len(facts.octets)]
-            read_hello(facts)
+            facts.note(octets)
         try:
             super().do_handshake()
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
@@ -115,7 +120,8 @@ class WatchedTls(ssl.SSLObject):
             # a plain alert stands last: type, version, length 2, level, description
             if len(last_words) >= 7 and last_words[-7] == 21 and last_words[-4:-2] == b"\x00\x02":
                 facts.alert_sent = ALERTS.get(last_words[-1], "other")
-            facts.write(last_words)
+            if facts.write is not None:
+                facts.write(last_words)
         # OpenSSL's words: TLSV1_ALERT_UNKNOWN_CA, SSLV3_ALERT_BAD_CERTIFICATE, TLSV13_ALERT_CERTIFICATE_REQUIRED
         _, is_alert, word = facts.reason.partition("_ALERT_")
         if is_alert:
@@ -123,9 +129,16 @@ class WatchedTls(ssl.SSLObject):
 
 
 class WatchingContext(ssl.SSLContext):
-    """A context whose TLS objects note the facts that :data:`current` holds when they are made."""
+    """A context whose TLS objects can be watched: see :func:`watched`."""
 
     sslobject_class = WatchedTls
+
+
+class _Lease(ssl.SSLContext):
+    """What an event loop takes for the context of one handshake: its only way to tell one handshake from another."""
+
+    real: ssl.SSLContext | None = None
+    facts: Facts
 
     def wrap_bio(
         self,
@@ -136,11 +149,30 @@ class WatchingContext(ssl.SSLContext):
         session: ssl.SSLSession | None = None,
     ) -> ssl.SSLObject:
         """A TLS object over two buffers."""
-        tls = super().wrap_bio(incoming, outgoing, server_side, server_hostname, session)
-        facts = current.get()
-        if isinstance(tls, WatchedTls) and facts is not None:
-            tls.facts, tls.incoming, tls.outgoing = facts, incoming, outgoing
+        assert self.real is not None
+        tls = self.real.wrap_bio(incoming, outgoing, server_side, server_hostname, session)
+        if isinstance(tls, WatchedTls):
+            tls.facts, tls.incoming, tls.outgoing = self.facts, incoming, outgoing
+        # the event loop has not seen these, and its first step is to shake hands with what is here
+        incoming.write(self.facts.early)
         return tls
+
+
+_free: Final[list[_Lease]] = []
+
+
+@contextmanager
+def watched(context: ssl.SSLContext, facts: Facts) -> Iterator[ssl.SSLContext]:
+    """A context for one handshake, for as long as it lasts: sessions are those of ``context``, ``facts`` get filled."""
+    # OpenSSL takes a millisecond to make one
+    lease = _free.pop() if _free else _Lease(ssl.PROTOCOL_TLS_SERVER)
+    lease.real, lease.facts = context, facts
+    try:
+        yield lease
+    finally:
+        lease.real = None
+        if len(_free) < LEASES:
+            _free.append(lease)
 
 
 def read_hello(facts: Facts) -> None:
