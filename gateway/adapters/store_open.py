@@ -1,4 +1,4 @@
-"""A store by its URL, as it stands under ``store:`` in the node's settings.
+"""Store and board by their URL, as it stands under ``store:`` in the node's settings.
 
 Known gaps: none.
 """
@@ -9,8 +9,11 @@ import time
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from gateway.adapters.board_memory import MemoryBoard
+from gateway.adapters.board_sqlite import SqliteBoard
 from gateway.adapters.store_memory import MemoryStore
 from gateway.adapters.store_sqlite import SqliteStore
+from gateway.ports.board import Board
 from gateway.ports.clock import Clock
 from gateway.ports.ledger import LedgerStore
 
@@ -31,25 +34,46 @@ def open_store(url: str, state_dir: Path, clock: Clock | None = None, secret: by
     clock: for memory and sqlite (Redis has its own). secret: key of hashed names in Redis. Raises ValueError with a
     text for the operator (without passwords).
     """
-    if not url:
-        return SqliteStore(state_dir / "state.sqlite", clock)
-    parts = urlsplit(url)
-    if parts.scheme == "memory":
+    place = _place(url, state_dir)
+    if isinstance(place, Path):
+        return SqliteStore(place, clock)
+    if place == "memory":
         return MemoryStore(clock or _SystemTime())
+    # not needed by a lone node, and redis-py takes 60 ms to import
+    from gateway.adapters.store_redis import RedisStore
+
+    try:
+        return RedisStore(url, secret)
+    except ValueError as error:
+        raise ValueError(f"store: {error}") from error
+
+
+def open_board(url: str, state_dir: Path, clock: Clock | None = None, secret: bytes = b"") -> Board:
+    """The board beside the store of that URL. Arguments and errors as for :func:`open_store`."""
+    place = _place(url, state_dir)
+    if isinstance(place, Path):
+        return SqliteBoard(place, clock or _SystemTime())
+    if place == "memory":
+        return MemoryBoard(clock or _SystemTime())
+    from gateway.adapters.board_redis import RedisBoard
+
+    try:
+        return RedisBoard(url, secret)
+    except ValueError as error:
+        raise ValueError(f"store: {error}") from error
+
+
+def _place(url: str, state_dir: Path) -> Path | str:
+    """The SQLite file, or the scheme of another kind. Raises ValueError."""
+    parts = urlsplit(url)
+    if not url:
+        return state_dir / "state.sqlite"
     if parts.scheme == "sqlite":
         if parts.netloc:
             raise ValueError("store: sqlite:// has no host; write sqlite:///path/to/file (three slashes)")
-        if parts.path in ("", "/"):
-            return SqliteStore(state_dir / "state.sqlite", clock)
-        return SqliteStore(Path(unquote(parts.path)), clock)
-    if parts.scheme in _REDIS:
-        # not needed by a lone node, and redis-py takes 60 ms to import
-        from gateway.adapters.store_redis import RedisStore
-
-        try:
-            return RedisStore(url, secret)
-        except ValueError as error:
-            raise ValueError(f"store: {error}") from error
+        return state_dir / "state.sqlite" if parts.path in ("", "/") else Path(unquote(parts.path))
+    if parts.scheme == "memory" or parts.scheme in _REDIS:
+        return parts.scheme
     raise ValueError(
         f"store: scheme {parts.scheme or 'missing'!r} is not one of memory, sqlite, {', '.join(_REDIS)}"
     )

@@ -116,6 +116,10 @@ class SqliteStore:
         rows = [(row,) for row in _rows(key, recipients)]
         await self._call(lambda connection: connection.executemany("DELETE FROM ledger WHERE id = ?", rows))
 
+    async def transaction(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        """Run other work in the store's thread and in one transaction with the write lock. Raises as all calls do."""
+        return await self._call(work)
+
     async def ping(self) -> None:
         """Open the file if need be and read one page."""
         await self._call(lambda connection: connection.execute("SELECT count(*) FROM vals LIMIT 1").fetchone(), "BEGIN")
