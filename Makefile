@@ -1,15 +1,18 @@
 # make run    a node on this machine, nothing needed but Python 3.11
 # make test   the tests, with the real programs of deploy/debian-packages.txt
+# make fuzz   octets led by coverage for FUZZ_SECONDS (60) a target, see tests/fuzz/run_atheris.py
 # make check  what CI runs: lint, types, import rule, tests; a missing program is a failure
-.PHONY: run test check lint types fmt clean bench packages help
+.PHONY: run test fuzz check lint types fmt clean bench packages help
 SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 CONFIG ?= deploy/dev/gateway.yaml
 PYTEST_ARGS ?=
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?= $(notdir $(wildcard tests/fuzz/corpus/*))
 
 help:
-	@sed -n 's/^# //p' Makefile | head -3
+	@sed -n 's/^# //p' Makefile | head -4
 
 .venv/bin/python:
 	@deploy/dev/make-venv "$(PYTHON)"
@@ -30,6 +33,14 @@ packages:
 
 test: .venv/installed-dev packages
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+.venv/installed-fuzz: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,fuzz]'
+	@touch $@ .venv/installed-dev .venv/installed
+
+fuzz: .venv/installed-fuzz
+	set -e; for target in $(FUZZ_TARGETS); do \
+	  $(BIN)/python tests/fuzz/run_atheris.py $$target -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 -verbosity=0; done
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
