@@ -165,7 +165,11 @@ def test_the_header_of_a_network_balancer() -> None:
     header = with_checksum(V4 + tlv(0xEA, b"\x01vpce-08d2bf15fac5001c9") + tlv(4, bytes(9)))
     parsed = parse_proxy_header(header + b"EHLO")
     assert parsed is not None
-    assert (str(parsed.client_ip), parsed.endpoint, parsed.length) == ("192.0.2.7", "vpce-08d2bf15fac5001c9", len(header))
+    assert (str(parsed.client_ip), parsed.endpoint, parsed.length) == (
+        "192.0.2.7",
+        "vpce-08d2bf15fac5001c9",
+        len(header),
+    )
 
 
 @pytest.mark.parametrize(
