@@ -14,6 +14,7 @@ from typing import Any
 
 import pydantic
 
+from gateway.config.mailstore_entry import pem_faults
 from gateway.config.masking import masked
 from gateway.config.model import Settings, split_address
 from gateway.delivery.recipients_list import read_list
@@ -33,6 +34,7 @@ _REMEDIES = {
     "authserv_id": "give a domain name, the same on all nodes",
     "certificate": "give the PEM file of the chain",
     "key": "give the PEM file of the private key",
+    "ciphers": "write it as `openssl ciphers` takes it, such as ECDHE+AESGCM, or leave it out",
     "header_prefix": "write it like X-Gateway-",
     "secret": "use 16 characters or more",
     "servers": "write it like 127.0.0.1:53",
@@ -114,8 +116,11 @@ def _cross_faults(document: Document, data: Mapping[str, Any], folder: Path) -> 
     yield from _route_faults(document, data)
     yield from _tls_faults(document, data.get("tls"), folder)
     yield from _folder_faults(document, data, folder)
-    policy = data.get("policy")
     yield from _recipient_faults(document, data, folder)
+    for n, route in _sections(data, "routes"):
+        for problem, remedy in pem_faults(route.get("mailstore"), folder):
+            yield document.fault(("routes", n, "mailstore"), problem, remedy)
+    policy = data.get("policy")
     if isinstance(policy, str) and policy:
         yield from _policy_faults(document, policy, folder / policy)
 
@@ -160,7 +165,6 @@ def _route_faults(document: Document, data: Mapping[str, Any]) -> Iterator[Fault
             names.setdefault(name, document.line(("routes", n, "name")))
 
 
-def _tls_faults(document: Document, tls: object, folder: Path) -> Iterator[Fault]:
 def _recipient_faults(document: Document, data: Mapping[str, Any], folder: Path) -> Iterator[Fault]:
     for n, route in _sections(data, "routes"):
         recipients = route.get("recipients")
@@ -177,13 +181,17 @@ def _recipient_faults(document: Document, data: Mapping[str, Any], folder: Path)
             yield from error.faults
 
 
+def _tls_faults(document: Document, tls: object, folder: Path) -> Iterator[Fault]:
     if not isinstance(tls, dict):
         return
     from gateway.config.certificate import file_faults  # cryptography is slow to import
 
-    files = {key: folder / tls[key] for key in ("certificate", "key") if isinstance(tls.get(key), str)}
-    for key, problem, remedy in file_faults(files):
-        yield document.fault(("tls", key), problem, remedy)
+    places: list[tuple[tuple[str | int, ...], Mapping[str, Any]]] = [(("tls",), tls)]
+    places += [(("tls", "certificates", n), pair) for n, pair in _sections(tls, "certificates")]
+    for path, pair in places:
+        files = {key: folder / pair[key] for key in ("certificate", "key") if isinstance(pair.get(key), str)}
+        for key, problem, remedy in file_faults(files):
+            yield document.fault((*path, key), problem, remedy)
 
 
 def _folder_faults(document: Document, data: Mapping[str, Any], folder: Path) -> Iterator[Fault]:

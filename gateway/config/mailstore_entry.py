@@ -8,11 +8,14 @@ Known gaps: a fault in a mapping is reported for the URL made of it.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote, urlencode
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from gateway.delivery.url import MailstoreUrl
 
 _FILES = ("ca", "cert", "key")
 
@@ -42,7 +45,7 @@ MailstoreForm = str | MailstoreEntry | list[str | MailstoreEntry]
 """What may stand at ``mailstore:``."""
 
 
-def as_urls(value: object) -> object:
+def as_urls(value: object) -> list[object]:
     """One or many, URL or mapping, as a list of URLs; what is neither stays as it is and is refused later."""
     many = list(value) if isinstance(value, list | tuple) else [value]
     return [_as_url(item) if isinstance(item, dict) else item for item in many]
@@ -52,9 +55,9 @@ def _as_url(entry: dict[str, Any]) -> str:
     url = entry.get("url")
     if not isinstance(url, str):
         raise ValueError("a mapping needs the key url, such as {url: smtp://10.1.0.5, weight: 2}")
-    # a weight of 0 and the like says what is so without it
-    options = {key: _text(value) for key, value in entry.items() if key != "url" and value not in (0, "", None)}
-    return _joined(url, options)
+    # a weight of 0 and the like says what is so without it; false does not
+    unsaid = {key for key, value in entry.items() if value in (0, "", None) and value is not False}
+    return _joined(url, {key: _text(value) for key, value in entry.items() if key not in unsaid | {"url"}})
 
 
 def _text(value: object) -> str:
@@ -65,6 +68,23 @@ def _joined(url: str, options: dict[str, str]) -> str:
     if not options:
         return url
     return f"{url}{'&' if '?' in url else '?'}{urlencode(options, quote_via=quote, safe='/:.')}"
+
+
+def pem_faults(value: object, folder: Path) -> Iterator[tuple[str, str]]:
+    """What is wrong with the PEM files of the mailstores: (problem, remedy). Other faults are not told here."""
+    from gateway.delivery.session import tls_context  # brings the clients along, which most settings do not need
+
+    try:
+        urls = [MailstoreUrl.parse(beside(url, folder)) for url in as_urls(value) if isinstance(url, str)]
+    except ValueError:
+        return  # the model has said so
+    for url in urls:
+        if url.ca or url.cert:
+            try:
+                tls_context(url)
+            except ValueError as error:
+                problem, _, remedy = str(error).rpartition("; ")
+                yield problem, remedy
 
 
 def beside(url: str, folder: Path | None) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Any, Final, Protocol, runtime_checkable
 
@@ -57,6 +57,12 @@ class Pooled(Protocol):
     def ready(self) -> bool:
         """Whether one waits that can be asked for a recipient."""
         ...
+
+
+def both(first: Health, second: Health) -> Health:
+    """Two clients of one mailstore (other options, same name) as one: down if one is, sessions added."""
+    shown = second if first.up and not second.up else first
+    return replace(shown, sessions=first.sessions + second.sessions, waiting=first.waiting + second.waiting)
 
 
 @runtime_checkable

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from gateway.delivery.breaker import Health, Pooled, Standing, Watched
+from gateway.delivery.breaker import Health, Pooled, Standing, Watched, both
 from gateway.delivery.ledger import DeliveryLedger
 from gateway.delivery.requiretls import keeps
 from gateway.delivery.wire import ClosingReply
@@ -94,11 +94,12 @@ class Router:
 
     @property
     def health(self) -> tuple[Health, ...]:
-        """How each mailstore is, once for each."""
-        return tuple(
-            store.health() if isinstance(store, Watched) else Health(store.name, up=True)
-            for store in self._mailstores()
-        )
+        """How each mailstore is, once for each name."""
+        found: dict[str, Health] = {}
+        for store in self._mailstores():
+            health = store.health() if isinstance(store, Watched) else Health(store.name, up=True)
+            found[health.name] = both(found[health.name], health) if health.name in found else health
+        return tuple(found.values())
 
     @property
     def keeps_requiretls(self) -> bool:

@@ -91,6 +91,12 @@ async def test_weighted_deliveries_reach_both() -> None:
     assert min(used.values()) >= 15
 
 
+async def test_two_clients_of_one_mailstore_show_as_one_that_is_down_when_either_is() -> None:
+    shelves = (Shelf("smtp://a:25"), Shelf("smtp://a:25", Standing.DOWN), Shelf("smtp://b:25"))
+    router = Router([Route((f"{n}.example",), (shelf,)) for n, shelf in enumerate(shelves)])
+    assert [(health.name, health.up) for health in router.health] == [("smtp://a:25", False), ("smtp://b:25", True)]
+
+
 async def test_never_more_sessions_than_the_url_allows() -> None:
     async with scripted({"dot": Slow(0.05, "250 2.0.0 ok")}) as store:
         url = MailstoreUrl.parse(f"smtp://127.0.0.1:{store.port}?sessions=3")
