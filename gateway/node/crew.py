@@ -16,7 +16,7 @@ import sys
 import time
 from asyncio.subprocess import DEVNULL, Process
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from gateway.node.channel import Channel, Said
 from gateway.ops.health import NodeHealth, WorkerHealth
@@ -29,7 +29,8 @@ SHORT_LIFE: Final = 5.0
 
 
 class Crew:
-    """start gives the first message of a worker; on_gone is called with the pid and whether it was a crash."""
+    """start gives the first message of a worker; on_gone is called with the pid and whether it was a crash;
+    on_report with the kind and the data of what a worker reports."""
 
     def __init__(
         self,
@@ -40,12 +41,14 @@ class Crew:
         start: Callable[[], Said],
         on_gone: Callable[[int, bool], None],
         on_ready: Callable[[], None],
+        on_report: Callable[[str, Any], None],
     ) -> None:
         self._sockets = sockets
         self._health = health
         self._start = start
         self._on_gone = on_gone
         self._on_ready = on_ready
+        self._on_report = on_report
         self._running: dict[int, tuple[Process, Channel]] = {}
         self._ending = False
         self._keepers = [asyncio.create_task(self._keep()) for _ in range(count)]
@@ -125,6 +128,8 @@ class Crew:
             worker.beat = said.get("beat", worker.beat)
             for fault in said.get("reloaded", ()):
                 log.error("worker %d: %s", worker.pid, fault, extra={"event": "policy"})
+            if report := said.get("report"):
+                self._on_report(report["kind"], report["data"])
             if said.get("ready"):
                 worker.ready = True
                 self._on_ready()

@@ -20,7 +20,7 @@ import time
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from gateway import __version__
 from gateway.config import Settings
@@ -28,6 +28,8 @@ from gateway.node.banner import banner
 from gateway.node.certificates import Certificates
 from gateway.node.channel import Said
 from gateway.node.crew import Crew
+from gateway.node.duties import Duties
+from gateway.node.notices import Notices, Reports
 from gateway.node.policy_source import read_policy
 from gateway.ops.admin import AdminServer, Page, json_page, status_page
 from gateway.ops.health import NodeHealth
@@ -134,6 +136,8 @@ class Supervisor:
         self._certificates = Certificates(certificate, self._metrics, self._tell_certificates)
         self._health.certificate_not_after = certificate.not_after
         self._crew: Crew | None = None
+        self._notices = Notices(self._send_notice)
+        self._reports = Reports()
         self._reloading = asyncio.Lock()
 
     async def run(self) -> int:
@@ -175,7 +179,10 @@ class Supervisor:
             start=self._first_words,
             on_gone=self._worker_gone,
             on_ready=self._worker_ready,
+            on_report=self._reports.tell,
         )
+        duties = Duties(settings, self._health, self._metrics, self._notices, self._reports)
+        cluster = asyncio.create_task(duties.run())
         watch = asyncio.create_task(self._certificates.watch())
         tasks.add(asyncio.create_task(self._watch_recipients()))
         await self._stop.wait()
@@ -187,7 +194,9 @@ class Supervisor:
         for _, sock in self._listening:
             sock.close()
         await self._crew.drain(settings.limits.drain_timeout + 10.0)
+        cluster.cancel()
         await admin.close()
+        await duties.close()
         log.info("stopped", extra={"event": "stopped"})
         self._log.writer.close()
         return OK
@@ -250,11 +259,16 @@ class Supervisor:
         if self._settings.secret:
             settings["secret"] = self._settings.secret.get_secret_value()
         return {
+            "notices": dict(self._notices.last),
             "settings": settings,
             "policy": self._policy_said(),
             "tls": self._certificates.said(),
             "log_lock": str(self._folder / "log.lock"),
         }
+
+    def _send_notice(self, kind: str, data: Any) -> None:
+        if self._crew:
+            self._crew.tell({"do": "notice", "kind": kind, "data": data})
 
     def _worker_gone(self, pid: int, crashed: bool) -> None:
         self._metrics.worker_gone(pid)

@@ -26,6 +26,7 @@ from gateway.config import Settings
 from gateway.node.certificates import TlsSaid
 from gateway.node.channel import Channel, Said
 from gateway.node.compose import Worker, worker_for
+from gateway.node.notices import Notices
 from gateway.node.policy_source import PolicyText
 from gateway.ops.log import Log, standard_output
 from gateway.ops.metrics import MetricsObserver
@@ -33,6 +34,7 @@ from gateway.policy.model import Policy
 from gateway.smtp.identify import HeaderUse
 from gateway.smtp.tls import CertificateError, make_context
 from gateway.smtp.tls_pair import pair_from
+from gateway.smtp.tls_watch import CAUSES
 from gateway.yamlfile import FaultsError
 
 log = logging.getLogger("mxgw.node")
@@ -53,6 +55,9 @@ class Work:
         writer.on_drop = self._observer.log_dropped.inc
         self._policy = self._parse(start["policy"])
         self._tls = _context(start["tls"])
+        self._notices = Notices()
+        for kind, data in start["notices"].items():
+            self._notices.tell(kind, data)
         self._lag = 0.0
         self._drain = asyncio.Event()
         self._worker: Worker | None = None
@@ -69,6 +74,7 @@ class Work:
             (store.name for route in worker.router.routes for store in route.mailstores),
             (),
             dict.fromkeys(check.name for check in CHECKS),
+            CAUSES,
         )
         for sock, listener in zip(sockets, settings.listeners, strict=True):
             proxy, name = listener.proxy_protocol, listener.name or listener.address
@@ -100,11 +106,16 @@ class Work:
         while (said := await self._channel.hear()) is not None:
             if said["do"] == "drain":
                 self._drain.set()
+            elif said["do"] == "notice":
+                self._notices.tell(said["kind"], said["data"])
             elif said["do"] == "reload":
                 await self._reload(said)
         if not self._drain.is_set():
             log.error("the supervisor is gone: draining", extra={"event": "drain"})
             self._drain.set()
+
+    def _report(self, kind: str, data: Any) -> None:
+        self._channel.say({"report": {"kind": kind, "data": data}})
 
     async def _reload(self, said: Said) -> None:
         # the supervisor has judged both already

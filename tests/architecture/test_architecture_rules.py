@@ -25,7 +25,9 @@ MAY = {
     "delivery": {"checks", "policy", "ports", "auth"},
     "cluster": {"checks", "policy", "ports", "auth"},
     "evidence": {"pipeline", "delivery", "cluster", "checks", "policy", "ports", "reception"},
-    "reception": {"pipeline", "delivery", "evidence", "policy", "ports"},
+    "services": {"pipeline", "delivery", "policy", "ports"},
+    "acceptance": {"services", "pipeline", "delivery", "evidence", "policy", "ports"},
+    "reception": {"acceptance", "services", "pipeline", "delivery", "evidence", "policy", "ports"},
     "smtp": {"reception", "pipeline", "delivery", "cluster", "policy", "ports"},
     "adapters": {"ports"},
     "ops": {"ports"},
@@ -33,7 +35,7 @@ MAY = {
 }
 """Part of the tree -> the other parts it may import; mail and yamlfile are everybody's. cli and node may import all
 but that adapters are node's alone."""
-BROAD = {"gateway/checks/run.py", "gateway/cli/main.py", "gateway/smtp/session.py", "gateway/reception.py"}
+BROAD = {"gateway/cluster/agent.py", "gateway/checks/run.py", "gateway/cli/main.py", "gateway/smtp/session.py", "gateway/reception.py"}
 """Where ``except Exception`` may stand, always with a log: the runner of checks, the door through which every error of
 a command leaves, the outermost net of a session, and the record of what has happened already. Elsewhere only to clean
 up and raise again."""

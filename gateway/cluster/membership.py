@@ -1,0 +1,42 @@
+"""Who is in the cluster: each node writes a heartbeat to the board, and all can read all.
+
+A heartbeat is one JSON object. A node that says nothing for 15 s is gone from the board.
+
+Known gaps: none.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from gateway.ports.board import Board
+
+NODES: Final = "nodes"
+BEAT_SECONDS: Final = 5.0
+LOST_AFTER: Final = 15.0
+
+
+class Heartbeat:
+    """Writes what ``state`` says of this node."""
+
+    def __init__(self, board: Board, node: str, state: Callable[[], Mapping[str, Any]]) -> None:
+        self._board = board
+        self._node = node
+        self._state = state
+
+    async def turn(self) -> None:
+        """One heartbeat. Raises PortFailure."""
+        now = await self._board.now()
+        said = json.dumps({"node": self._node, "time": round(now, 3), **self._state()}, separators=(",", ":"))
+        await self._board.write(NODES, self._node, said, LOST_AFTER)
+
+    async def leave(self) -> None:
+        """The node ends: nobody needs to wait for its silence. Raises PortFailure."""
+        await self._board.erase(NODES, self._node)
+
+
+async def members(board: Board) -> dict[str, Mapping[str, Any]]:
+    """The nodes that live, by name. Raises PortFailure."""
+    return {name: json.loads(said) for name, said in (await board.entries(NODES)).items()}

@@ -1,0 +1,61 @@
+"""What this node does for its cluster beside the mail: its duties, put together.
+
+Known gaps: none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.adapters.clock_system import SystemClock
+from gateway.adapters.store_open import open_board
+from gateway.cluster.agent import Agent, Duty
+from gateway.cluster.membership import BEAT_SECONDS, Heartbeat
+from gateway.config import Settings
+from gateway.node.notices import Notices, Reports
+from gateway.ops.health import NodeHealth
+from gateway.ops.metrics import NodeMetrics
+from gateway.ports.board import Board
+from gateway.ports.failure import PortFailure
+
+_LEAVE_SECONDS = 2.0
+
+
+def board_of(settings: Settings) -> Board:
+    """The board beside the settings' store. Raises ValueError."""
+    secret = settings.secret.get_secret_value().encode() if settings.secret else b""
+    return open_board(settings.store, settings.state_dir, SystemClock(), secret)
+
+
+class Duties:
+    """The node's side of the cluster. ``run`` until cancelled, then ``close``."""
+
+    def __init__(
+        self, settings: Settings, health: NodeHealth, metrics: NodeMetrics, notices: Notices, reports: Reports
+    ) -> None:
+        self._health = health
+        self._metrics = metrics
+        self._notices = notices
+        self._reports = reports
+        self._board = board_of(settings)
+        self._heartbeat = Heartbeat(self._board, settings.hostname, self._state)
+        self.agent = Agent((Duty("heartbeat", BEAT_SECONDS, self._heartbeat.turn),))
+
+    async def run(self) -> None:
+        """All duties, again and again."""
+        await self.agent.run()
+
+    async def close(self) -> None:
+        """Leave the cluster."""
+        with contextlib.suppress(PortFailure, TimeoutError):
+            await asyncio.wait_for(self._heartbeat.leave(), _LEAVE_SECONDS)
+        await self._board.close()
+
+    def _state(self) -> Mapping[str, Any]:
+        status = self._health.status(time.monotonic())
+        keys = ("version", "ready", "state", "sessions", "inflight", "certificate_not_after", "started", "mailstores")
+        return {**{key: status[key] for key in keys}, "policy": status["policy"]["digest"]}
