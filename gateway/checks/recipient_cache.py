@@ -134,7 +134,12 @@ async def _mark(store: Store, clock: Clock, domain: str, *, anew: bool = False) 
     at, until = marks.get(domain, (0.0, 0.0))
     if clock.monotonic() < until and not anew:
         return at
-    texts = await asyncio.gather(store.get(_mark_key(domain)), store.get(_mark_key(_ALL)))
+    try:
+        texts = await asyncio.gather(store.get(_mark_key(domain)), store.get(_mark_key(_ALL)))
+    except PortFailure:
+        if anew:
+            raise  # nobody is refused by what may have been flushed
+        return at
     at = max(_seconds(text) for text in texts)
     if len(marks) >= _MARKS:
         marks.clear()  # a wildcard route lets strangers choose the names

@@ -22,12 +22,15 @@ log = logging.getLogger("mxgw.node")
 
 FIRST_SECONDS: Final = 2.0
 EVERY_SECONDS: Final = 3600.0
+AGAIN_SECONDS: Final = 60.0
+"""Until the next try where a mailstore did not answer, such as one that starts together with the node."""
 
 
 async def watch_recipients(settings: Settings, told: Sequence[Callable[[list[dict[str, Any]]], None]]) -> None:
     """Ask again and again until cancelled; told: who gets what /statusz shows."""
     await asyncio.sleep(FIRST_SECONDS)
     while True:
+        pause = EVERY_SECONDS
         try:
             probes = await probe_all(settings)
         except (ValueError, OSError, FaultsError) as error:
@@ -36,7 +39,9 @@ async def watch_recipients(settings: Settings, told: Sequence[Callable[[list[dic
             tell(probes)
             for listener in told:
                 listener([as_json(probe) for probe in probes])
-        await asyncio.sleep(EVERY_SECONDS)
+            if any(probe.result is Recipients.UNREACHABLE for probe in probes):
+                pause = AGAIN_SECONDS
+        await asyncio.sleep(pause)
 
 
 async def probe_all(settings: Settings) -> list[Probe]:

@@ -11,8 +11,9 @@ import pytest
 from gateway.adapters.dns_broken import BrokenResolver
 from gateway.adapters.store_broken import BrokenStore
 from gateway.adapters.store_memory import MemoryStore
+from gateway.adapters.store_near import NearStore
 from gateway.checks.recipient import recipient
-from gateway.checks.recipient_cache import flush_address, flush_domain
+from gateway.checks.recipient_cache import flush_address, flush_domain, may_be_near
 from gateway.mail.address import Mailbox
 from gateway.mail.finding import Finding, Outcome, Why
 from gateway.mail.transaction import Connection, Transaction
@@ -201,3 +202,30 @@ async def test_an_open_session_that_hangs_does_not_hold_up_what_is_known() -> No
     found = await house.ask()
     assert (found.outcome, found.evidence["cached"]) == (Outcome.PASS, True)
     house.directory.gate.set()
+
+
+async def test_what_is_near_is_believed_while_the_store_is_away_but_nobody_is_refused_by_it() -> None:
+    house = House()
+    far = house.ports.store
+
+    class Away(BrokenStore):
+        """A store that answers as long as it is there."""
+
+        here = True
+
+        async def get(self, key: str) -> str | None:
+            return await far.get(key) if self.here else await super().get(key)
+
+        async def put(self, key: str, value: str, ttl: float) -> None:
+            await far.put(key, value, ttl)
+
+    store = Away()
+    house.ports = replace(house.ports, store=NearStore(store, house.clock, keep=may_be_near))
+    await house.ask("real")
+    house.directory.known = Known.NO
+    await house.ask("other")
+    store.here = False
+    assert (await house.ask("real")).evidence["cached"] is True
+    house.directory.out = True
+    with pytest.raises(PortFailure):
+        await house.ask("other")
