@@ -10,6 +10,7 @@ Known gaps: content is expected with CRLF line ends only, as the session hygiene
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, Protocol
@@ -39,15 +40,20 @@ class AfterDot(Protocol):
         ...
 
 
-_OUR_FAULT: Final = 530
-"""TLS or authentication is wanted (RFC 3207, RFC 4954): that is about our session, not about the message."""
+_OURS: Final = re.compile(r"5\.7\.(51|60[6-9]|6[1-4]\d)")
+
+
+def _our_fault(reply: ServerReply) -> bool:
+    """Whether a 5yz is about our session and not about the message: TLS or authentication is wanted (530: RFC 3207,
+    RFC 4954), or Microsoft 365 does not know our address (5.7.51) or has banned it (5.7.606 to 5.7.649)."""
+    return reply.code == 530 or (reply.code >= 500 and _OURS.fullmatch(reply.enhanced) is not None)
 
 
 def result_of(reply: ServerReply) -> RecipientResult:
-    """A final reply as a result: 2yz DELIVERED, 5yz but 530 REFUSED, 4yz (and what makes no sense here) DEFERRED."""
+    """A final reply as a result: 2yz DELIVERED, 5yz about the message REFUSED, all else DEFERRED."""
     kinds = {2: Handover.DELIVERED, 5: Handover.REFUSED}
     kind = kinds.get(reply.code // 100, Handover.DEFERRED)
-    if reply.code == _OUR_FAULT:
+    if _our_fault(reply):
         kind = Handover.DEFERRED  # a wrong setting of ours must not send everybody's mail back
     return RecipientResult(kind, reply.code, reply.enhanced, reply.text)
 
@@ -156,7 +162,7 @@ async def _envelope(
         await answer(line)
     begun = await answer(mail)
     results: Results = {}
-    if begun.code == _OUR_FAULT:
+    if _our_fault(begun):
         raise PortFailure("mailstore", Why.REFUSED, f"configuration: MAIL: {begun}")
     if begun.code // 100 != 2:
         results = dict.fromkeys(envelope.recipients, result_of(begun))

@@ -20,8 +20,10 @@ from standins import (
 
 from gateway.delivery.breaker import FAILURES, Standing
 from gateway.delivery.fold import fold
+from gateway.delivery.handover import result_of
 from gateway.delivery.routes import Route, Router
 from gateway.delivery.smtp_client import RelayMailstore
+from gateway.delivery.wire import ServerReply
 from gateway.mail.address import Mailbox
 from gateway.mail.finding import Why
 from gateway.mail.reply import Reply
@@ -153,7 +155,8 @@ async def test_m365_throttling_of_a_callout_is_not_knowing() -> None:
         await mailstore.close()
 
 
-async def test_m365_unknown_recipient_is_541_and_a_locked_connector_says_nothing_of_the_recipient() -> None:
+async def test_m365_unknown_recipient_is_541_and_a_connector_that_does_not_know_us_costs_no_message() -> None:
+    """550 5.7.51 is about our address, a wrong setting on one of both sides: 451 until it is right."""
     store = Microsoft365(locked=True)
     async with running(store):
         asked = client(store)
@@ -161,8 +164,8 @@ async def test_m365_unknown_recipient_is_541_and_a_locked_connector_says_nothing
         assert (await asked.recipient(ANN)).known is Known.UNVERIFIABLE
         await asked.close()
         result, reply = await handed(store, ANN)
-    assert result.results[ANN].handover is Handover.REFUSED
-    assert str(reply).startswith("550 5.7.51 TenantInboundAttribution")
+    assert result.results[ANN].handover is Handover.DEFERRED
+    assert str(reply).startswith("451 4.3.0 TenantInboundAttribution; There is a partner connector configured")
 
 
 @pytest.mark.parametrize(
@@ -182,6 +185,20 @@ async def test_a_mailstore_that_wants_tls_never_costs_a_message(demand: str, ser
         _, right = await handed(store, ANN, options="?tls=required")
     assert right.code == 250
     assert [taken.encrypted for taken in store.taken] == [True]
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ("550 5.7.606 Access denied, banned sending IP", Handover.DEFERRED),
+        ("550 5.7.649 Access denied", Handover.DEFERRED),
+        ("550 5.7.605 x", Handover.REFUSED),
+        ("550 5.7.1 Message rejected as spam", Handover.REFUSED),
+        ("530 5.7.57 Client not authenticated to send mail", Handover.DEFERRED),
+    ],
+)
+def test_a_5yz_about_us_is_deferred_and_one_about_the_message_is_not(said: str, kind: Handover) -> None:
+    assert result_of(ServerReply(int(said[:3]), (said[4:],))).handover is kind
 
 
 # ---- Google Workspace
@@ -253,7 +270,7 @@ async def test_rate_limited_first_choice_is_followed_by_the_second() -> None:
 
 async def test_locked_out_in_the_greeting_is_451_with_the_words_in_the_cause() -> None:
     store = StandIn()
-    store.banner = "554 5.7.1 Service unavailable; Client host [192.0.2.9] blocked"  # type: ignore[misc]
+    store.banner = "554 5.7.1 Service unavailable; Client host [192.0.2.9] blocked"
     async with running(store):
         result, reply = await handed(store, ANN)
     cause = result.results[ANN].cause

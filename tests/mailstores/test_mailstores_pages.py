@@ -8,6 +8,7 @@ import pytest
 from recipe import DOCS, PAGES, blocks, gateway_blocks
 
 from gateway.cli.main import main
+from tests.real.certificates import Authority
 
 CASES = [(page, title) for page in PAGES for title in gateway_blocks(page)]
 
@@ -36,6 +37,13 @@ def test_check_config_takes_the_gateways_block(
     for name, text in blocks(page).items():
         if name == "recipients.txt":
             (tmp_path / name).write_text(text)
+    # check-config reads the PEM files that a block names
+    pair = Authority().write(tmp_path, "gateway", "ecdsa", "gateway.example.com")
+    files = {"/etc/mxgw/mailstore-ca.pem": pair["certificate"], "/etc/mxgw/gateway.crt": pair["certificate"],
+             "/etc/mxgw/gateway.key": pair["key"]}  # fmt: skip
+    block = gateway_blocks(page)[title]
+    for written, real in files.items():
+        block = block.replace(written, real)
     config = tmp_path / "gateway.yaml"
-    config.write_text(gateway_blocks(page)[title] + "state_dir: state\n")
+    config.write_text(block + "state_dir: state\n")
     assert main(["check-config", str(config)]) == 0, capsys.readouterr()
