@@ -73,6 +73,10 @@ class Commands:
         verb = word.decode("ascii", "replace").upper()
         if verb in NOT_SMTP:
             return "?", self.protocol(421, "4.7.0", "This is not a web server", close=True)
+        if verb == "PROXY" and self._reception.hello is None:
+            # its balancer would be taken for the client
+            why = "a PROXY header where none is expected, or from a peer that is not trusted"
+            return "?", self._reception.refuse_connection("proxy-protocol", why)
         if verb == "XCLIENT" and self._xclient is not None:
             return verb, self._take_xclient(rest, self._xclient)
         if verb in NOT_OFFERED:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Final
 
@@ -24,7 +24,7 @@ from gateway.mail.transaction import Connection
 from gateway.ports.failure import PortFailure
 from gateway.reception import Reception
 from gateway.smtp.identify import Endpoints, Listener, Probe, Refusal, header_of_a_stranger, identify
-from gateway.smtp.probe import answer_probe
+from gateway.smtp.probe import HEADER, answer_probe
 from gateway.smtp.wire import ClientLost, IdleTimeout, Wire
 
 if TYPE_CHECKING:
@@ -82,24 +82,25 @@ class Door:
         self._family = 0
         self._uncounted = False
         self._first = True
+        self._greeted = False
         self.may_xclient = False
 
     # ---- in
 
     async def open(self, session: Session, ends: Endpoints) -> Connection | Turned:
         """Who it is, if it may come in. A probe has been served then."""
-        server = self._server
-        known = await identify(
-            self._wire, ends, self._listener, server.new_id(), server.services.limits.proxy_header_timeout
-        )
-        observer = server.services.observer
-        if isinstance(known, Probe):
-            observer.connection(known.connection.client_ip.version, "probe")
-            hostname = server.services.identity.hostname
-            ended = await answer_probe(self._wire, self._send, known, hostname, lambda: server.draining)
-            if ended is not None:
+        server, observer = self._server, self._server.services.observer
+        known = await self._identify(ends)
+        while isinstance(known, Probe):
+            ended = await self._answer(known)
+            if ended == HEADER:
+                self._greeted = True
+                known = await self._identify(ends)
+                known = replace(known, greet_after=None) if isinstance(known, Probe) else known
+            elif ended is not None:
                 return Turned(None, ended)
-            known = Refusal(known.connection, "PROXY listener: mail from a trusted peer that sent no header")
+            else:
+                known = Refusal(known.connection, "PROXY listener: mail from a trusted peer that sent no header")
         if isinstance(known, Refusal):
             return self._refuse(known)
         self._family = known.client_ip.version
@@ -114,6 +115,28 @@ class Door:
         if known.client_known:
             self.is_client()
         return known
+
+    async def _answer(self, probe: Probe) -> str | None:
+        server, ended = self._server, None
+        hostname = server.services.identity.hostname
+        try:
+            ended = await answer_probe(self._wire, self._send, probe, hostname, lambda: server.draining)
+        finally:
+            if ended != HEADER:
+                server.services.observer.connection(probe.connection.client_ip.version, "probe")
+        return ended
+
+    async def _identify(self, ends: Endpoints) -> Connection | Probe | Refusal:
+        services = self._server.services
+        try:
+            return await identify(
+                self._wire, ends, self._listener, self._server.new_id(), services.limits.proxy_header_timeout
+            )
+        except ClientLost:
+            if not self._wire.received and self._listener.trusts(ends.peer_ip):
+                # some checks only connect
+                services.observer.connection(ends.peer_ip.version, "probe")
+            raise
 
     def is_client(self) -> None:
         """It is one, and no balancer's check: count it, once."""
@@ -141,7 +164,7 @@ class Door:
         loop, connection = asyncio.get_running_loop(), reception.connection
         delay = min(self._server.services.limits.greeting_delay, limits.TARPIT_SECONDS)
         first, self._first = self._first, False
-        if not connection.client_known or not first:
+        if not connection.client_known or not first or self._greeted:
             return await reception.connect()
         delay = 0.0 if self.may_xclient else delay
         until = loop.time() + delay
@@ -160,6 +183,11 @@ class Door:
         if self._wire.buffer:
             reception.talked_early()
         return greeting
+
+    def owes_greeting(self) -> bool:
+        """Whether 220 is still to be said: a client whose header came late has heard it."""
+        said, self._greeted = self._greeted, False
+        return not said
 
     async def _silence(self, reception: Reception, until: float) -> None:
         loop = asyncio.get_running_loop()

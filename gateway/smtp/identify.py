@@ -13,7 +13,7 @@ A trusted peer of a PROXY listener is listened to before it is greeted, since it
 
 With ``header: never`` a trusted peer is greeted at once, as a client whose address is not known.
 
-Known gaps: a probe that only connects and closes is seen as a lost connection.
+Known gaps: none.
 """
 
 from __future__ import annotations

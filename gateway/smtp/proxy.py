@@ -51,6 +51,11 @@ def parse_proxy_header(octets: bytes) -> ProxyHeader | None:
     raise ProxyError("no PROXY header")
 
 
+def begins_header(octets: bytes | bytearray) -> bool:
+    """Whether these first octets, some at least, can be those of a header."""
+    return any(octets[: len(begin)] == begin[: len(octets)] for begin in (SIGNATURE_V2, b"PROXY ")) and bool(octets)
+
+
 def _parse_v1(octets: bytes) -> ProxyHeader | None:
     end = octets.find(b"\r\n", 0, V1_OCTETS)
     if end < 0:

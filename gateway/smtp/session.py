@@ -192,7 +192,8 @@ class Session(SMTP):
             return await self._bye(greeting.reply, greeting.ended)
         if greeting.close:
             return await self._bye(greeting, "refused")
-        self._say(greeting)
+        if self._door.owes_greeting():
+            self._say(greeting)
         return await self._converse(reception, self._commands, transfer)
 
     def _has_tls(self) -> bool:

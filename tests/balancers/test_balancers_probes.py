@@ -12,7 +12,7 @@ from client import CLOSED, connect
 from house import house
 
 from gateway.smtp.identify import HeaderUse
-from gateway.smtp.proxy import SIGNATURE_V2, ProxyError, crc32c, parse_proxy_header
+from gateway.smtp.proxy import SIGNATURE_V2
 
 LOCAL = (ip_network("127.0.0.0/8"),)
 ELSEWHERE = (ip_network("10.0.0.0/8"),)
@@ -148,40 +148,19 @@ async def test_the_client_survives_starttls(tmp_path: Any) -> None:
         assert h.watcher.records[-1]["proxy_endpoint"] == "vpce-0123456789abcdef0"
 
 
-# ---- TLVs
+async def test_a_check_that_only_connects() -> None:
+    async with house(proxy_trusted=LOCAL) as h:
+        async with connect(h.port):
+            await asyncio.sleep(0.1)
+        while not h.watcher.ended:
+            await asyncio.sleep(0.01)
+        assert (h.watcher.connections, h.watcher.records) == (["probe"], [])
 
 
-def test_the_checksum_of_rfc_9260() -> None:
-    assert crc32c(b"123456789") == 0xE3069283
-
-
-def with_checksum(body: bytes) -> bytes:
-    header = v2(1, 0x11, body + tlv(3, bytes(4)))
-    return header[:-4] + struct.pack("!I", crc32c(header))
-
-
-def test_the_header_of_a_network_balancer() -> None:
-    """As AWS sends it: an endpoint id, padding, a checksum."""
-    header = with_checksum(V4 + tlv(0xEA, b"\x01vpce-08d2bf15fac5001c9") + tlv(4, bytes(9)))
-    parsed = parse_proxy_header(header + b"EHLO")
-    assert parsed is not None
-    assert (str(parsed.client_ip), parsed.endpoint, parsed.length) == (
-        "192.0.2.7",
-        "vpce-08d2bf15fac5001c9",
-        len(header),
-    )
-
-
-@pytest.mark.parametrize(
-    "header",
-    [
-        with_checksum(V4)[:-1] + b"\xff",
-        v2(1, 0x11, V4 + tlv(3, b"abc")),
-        v2(1, 0x11, V4 + b"\x04"),
-        v2(1, 0x11, V4 + b"\x04\x00\x05ab"),
-        v2(1, 0, b"\x04\x00\x05ab")[:14] + struct.pack("!H", 5000),
-    ],
-)
-def test_tlvs_that_cannot_be(header: bytes) -> None:
-    with pytest.raises(ProxyError):
-        parse_proxy_header(header)
+async def test_a_check_that_hears_the_greeting_and_breaks_off() -> None:
+    async with house(proxy_trusted=LOCAL) as h:
+        async with connect(h.port) as c:
+            assert (await c.reply()).code == 220
+        while not h.watcher.ended:
+            await asyncio.sleep(0.01)
+        assert (h.watcher.connections, h.watcher.records) == (["probe"], [])

@@ -70,11 +70,23 @@ async def test_untrusted_peer(caplog: pytest.LogCaptureFixture) -> None:
         assert "not in a trusted network" in caplog.text
 
 
-async def test_a_header_on_a_plain_listener_is_a_broken_command() -> None:
+async def test_a_header_on_a_plain_listener() -> None:
+    """The balancer would be taken for the client of all mail: the operator must see that."""
     async with house() as h, connect(h.port) as c:
         await c.reply()
         await c.send(GOOD["v1 tcp4"][0])
-        assert (await c.reply()).code == 500
+        assert (await c.reply()).status == "421 4.3.2"
+        (record,) = h.watcher.records
+        assert record["reason"] == "proxy-protocol"
+        assert record["detail"].startswith("a PROXY header where none is expected")
+
+
+async def test_a_v2_header_on_a_plain_listener_is_no_client() -> None:
+    async with house() as h, connect(h.port) as c:
+        await c.reply()
+        await c.send(GOOD["v2 tcp4"][0] + b"\r\n")
+        assert {(await c.reply()).code for _ in range(3)} == {500}
+        assert h.relay.kept == []
 
 
 @pytest.mark.parametrize("name", GOOD)
