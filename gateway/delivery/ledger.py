@@ -3,9 +3,9 @@
 Before a message goes to a mailstore, the store that all nodes share records *handing over* for each recipient; after
 the mailstore's 250, *done*. The client that never heard our 250 comes again, here or to another node: whoever is *done*
 is answered 250 and gets nothing again; for whoever is *handing over* the client is asked to come later, since nobody
-knows yet how that ends. A record of *handing over* ends with the time that the attempt had to answer in, so a node that
-was killed holds nobody up for longer. When the client shows that it has read our reply, the record goes: the same
-content after that is another message.
+knows yet how that ends. A record of *handing over* lives for some seconds and is renewed as long as the attempt does,
+so a node that was killed holds nobody up for longer. When the client shows that it has read our reply, the record goes:
+the same content after that is another message.
 
 A retry is known by the reverse-path, the recipient and the octets of the content as the client sent them, under the
 cluster's secret; nothing that we add counts. At least once is the rule: wherever the ledger does not know (the store is
@@ -22,7 +22,7 @@ import hashlib
 import hmac
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -36,8 +36,8 @@ from gateway.ports.mailstore import DeliveryResult, Handover, RecipientResult
 
 log = logging.getLogger("mxgw.delivery")
 
-LEASE_MARGIN: Final = 1.0
-"""Seconds after an attempt's budget in which its end may still be recorded."""
+LEASE: Final = 5.0
+"""Seconds for which *handing over* stands when it is not renewed, which happens three times in that time."""
 NAMELESS_REMEMBER: Final = 1800.0
 """Seconds for content with neither Message-ID nor Date: a device may mean the same words as another message."""
 
@@ -54,15 +54,21 @@ _FOUND: Final = {Entry.DONE: RecipientResult(Handover.BEFORE), Entry.BUSY: Recip
 
 class DeliveryLedger:
     """Wraps hand-overs. store: shared by the nodes; secret: of the cluster; remember: seconds for which *done* is kept
-    until the client shows that it knows; on_result gets one of WORDS for each hand-over."""
+    until the client shows that it knows; on_result gets one of WORDS for each hand-over; lease in seconds."""
 
     def __init__(
-        self, store: Ledger, secret: bytes, remember: float, on_result: Callable[[str], None] = lambda _: None
+        self,
+        store: Ledger,
+        secret: bytes,
+        remember: float,
+        on_result: Callable[[str], None] = lambda _: None,
+        lease: float = LEASE,
     ) -> None:
         self._store = store
         self._secret = secret
         self._remember = remember
         self._on_result = on_result
+        self._lease = lease
         self._forgetting: set[asyncio.Task[None]] = set()
 
     async def deliver(
@@ -76,7 +82,7 @@ class DeliveryLedger:
         if forgetting := [task for task in self._forgetting if task.get_name() == key]:
             await asyncio.wait(forgetting)
         try:
-            entries = await self._store.begin(key, [str(each) for each in recipients], tx.id, budget + LEASE_MARGIN)
+            entries = await self._store.begin(key, [str(each) for each in recipients], tx.id, self._lease)
         except PortFailure as failure:
             log.warning("%s: handed over without the ledger: %s", tx.id, failure.cause)
             self._on_result(UNAVAILABLE)
@@ -85,7 +91,11 @@ class DeliveryLedger:
         result, word = DeliveryResult("", {}), ""
         if ours := tuple(each for each in recipients if each not in found):
             part = tx if not found else replace(tx, envelope=replace(tx.envelope, recipients=ours))
-            result = await hand_over(part, message, budget - (time.monotonic() - started))
+            renewing = asyncio.create_task(self._renew(key, ours, tx.id), name=f"ledger {tx.id}")
+            try:
+                result = await hand_over(part, message, budget - (time.monotonic() - started))
+            finally:
+                renewing.cancel()
             word = await self._settle(key, tx, message.message, result)
         results = {**found, **result.results}
         standing = {each.handover for each in found.values()}
@@ -97,6 +107,14 @@ class DeliveryLedger:
             ledger="" if word == RECORDED else word,
             receipt=key if any(each.handover.held for each in results.values()) else "",
         )
+
+    async def _renew(self, key: str, recipients: Sequence[Mailbox], owner: str) -> None:
+        while True:
+            await asyncio.sleep(self._lease / 3)
+            try:
+                await self._store.begin(key, [str(each) for each in recipients], owner, self._lease)
+            except PortFailure as failure:
+                log.warning("%s: the ledger was not told that it goes on: %s", owner, failure.cause)
 
     async def _settle(self, key: str, tx: Transaction, message: Message, result: DeliveryResult) -> str:
         done = [str(each) for each, told in result.results.items() if told.handover.held]

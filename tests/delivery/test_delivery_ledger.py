@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from parts import ANN, BOB, CID, outgoing, transaction
 
+from gateway.adapters.clock_system import SystemClock
 from gateway.adapters.store_broken import BrokenStore
 from gateway.adapters.store_memory import MemoryStore
 from gateway.delivery import ledger as ledger_module
@@ -76,13 +77,13 @@ class OneStore:
 class Cluster:
     """Two nodes that share a store and a mailstore."""
 
-    def __init__(self, shared: MemoryStore | BrokenStore, remember: float = 86400.0) -> None:
+    def __init__(self, shared: MemoryStore | BrokenStore, remember: float = 86400.0, lease: float = 5.0) -> None:
         self.words: list[str] = []
         self.mailstore = OneStore()
         self.nodes = [
             Router(
                 [Route(("example.com",), (self.mailstore,))],
-                ledger=DeliveryLedger(shared, b"secret", remember, self.words.append),
+                ledger=DeliveryLedger(shared, b"secret", remember, self.words.append, lease),
             )
             for _ in range(2)
         ]
@@ -167,15 +168,29 @@ async def test_two_attempts_at_once_never_deliver_both(cluster: Cluster) -> None
     assert len(cluster.mailstore.got) == 1
 
 
-async def test_an_attempt_that_died_holds_nobody_up_for_longer_than_it_had(cluster: Cluster, time: Time) -> None:
+async def test_an_attempt_that_died_holds_nobody_up_for_longer_than_its_lease(cluster: Cluster, time: Time) -> None:
     cluster.mailstore.failure = RuntimeError("as if the node were killed")
     with pytest.raises(RuntimeError):
-        await cluster.send(0, ANN, budget=50.0)
+        await cluster.send(0, ANN)
     cluster.mailstore.failure = None
-    time.seconds += 50
+    time.seconds += ledger_module.LEASE - 0.1
     assert handovers(await cluster.send(1, ANN)) == ["busy"]
-    time.seconds += 1.1
+    time.seconds += 0.2
     assert handovers(await cluster.send(1, ANN)) == ["delivered"]
+
+
+async def test_an_attempt_that_lives_keeps_others_off_for_as_long_as_it_takes() -> None:
+    cluster = Cluster(MemoryStore(SystemClock()), lease=0.6)
+    cluster.mailstore.gate.clear()
+    slow = asyncio.create_task(cluster.send(0, ANN))
+    while not cluster.mailstore.got:
+        await asyncio.sleep(0)
+    for _ in range(20):
+        await asyncio.sleep(0.1)
+        assert handovers(await cluster.send(1, ANN)) == ["busy"]
+    cluster.mailstore.gate.set()
+    assert handovers(await slow) == ["delivered"]
+    assert cluster.mailstore.got == [(ANN,)]
 
 
 async def test_a_store_that_is_out_means_no_ledger_and_mail_flows() -> None:

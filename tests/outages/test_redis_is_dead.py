@@ -36,7 +36,10 @@ def test_it_is_gone_while_the_node_runs(node_before, redis, name_server, outage)
             found = [record for record in node.events("transaction") if record["from"].startswith("during")]
             return found if len(found) == 3 else None
 
-        findings = [record["findings"]["greylist"] for record in poll(of_the_outage, "three records")]
+        records = poll(of_the_outage, "three records")
+        assert {record["ledger"] for record in records} == {"unavailable"}
+        assert node.metric("mxgw_ledger_total", result="unavailable") == 3
+        findings = [record["findings"]["greylist"] for record in records]
         assert [finding["outcome"] for finding in findings] == ["temperror"] * 3
         assert {finding["cause"]["port"] for finding in findings} == {"store"}
         assert b"X-Gateway-Unknown: greylist" in mailstore.contents[-1]
