@@ -148,6 +148,8 @@ async def _flush(args: argparse.Namespace, settings: Settings) -> int:
         domain = parse_domain(args.what) if args.what and mailbox is None else ""
     except AddressError as error:
         raise CommandError(USAGE, f"{args.what}: {error}") from error
+    if settings.store.startswith("memory:"):
+        raise CommandError(UNAVAILABLE, f"{settings.store} is in each worker's memory; restart the node to empty it")
     policy = _policy(settings)
     try:
         store, clock = shared_store(settings)

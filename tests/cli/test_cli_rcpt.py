@@ -139,6 +139,15 @@ def test_flush_forgets_an_address_a_domain_or_all(site: Site, capsys: pytest.Cap
     assert json.loads(capsys.readouterr().out) == {"schema": "mxgw/v1/rcpt-flush", "forgotten": "example.com"}
 
 
+def test_what_each_worker_keeps_for_itself_cannot_be_flushed(
+    site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site.write("smtp://127.0.0.1:9")
+    monkeypatch.setenv("MXGW_STORE", "memory://")
+    assert main(["rcpt", "flush"]) == 69
+    assert "restart the node" in capsys.readouterr().err
+
+
 def test_a_worker_that_runs_forgets_a_refusal_at_once(site: Site) -> None:
     """The refusal may not be kept near: a new mailbox must work after a flush on another node."""
     site.write("smtp://127.0.0.1:9")
