@@ -17,6 +17,7 @@ from gateway.checks.greylist import greylist
 from gateway.checks.helo import helo
 from gateway.checks.iprev import iprev
 from gateway.checks.loop import loop
+from gateway.checks.pregreet import pregreet
 from gateway.checks.rate import rate, rate_messages
 from gateway.checks.recipient import recipient
 from gateway.checks.run import Check
@@ -28,6 +29,7 @@ CHECKS: tuple[Check, ...] = (
     Check("iprev", Phase.CONNECT, iprev, "dns", 3.0, needs_client=True),
     Check("dnsbl", Phase.CONNECT, dnsbl, "dns", 4.0, needs_client=True),
     Check("rate", Phase.CONNECT, rate, "store", 0.3, needs_client=True),
+    Check("pregreet", Phase.HELO, pregreet, "", 1.0, needs_client=True),
     Check("helo", Phase.HELO, helo, "dns", 3.0),
     Check("spf", Phase.MAIL, spf, "dns", 20.0, needs_client=True),
     Check("rate", Phase.MAIL, rate_messages, "store", 0.3, needs_client=True),
@@ -37,5 +39,5 @@ CHECKS: tuple[Check, ...] = (
     Check("dkim", Phase.CONTENT, dkim, "dns", 10.0),
     Check("arc", Phase.CONTENT, arc, "dns", 10.0),
     Check("dmarc", Phase.CONTENT, dmarc, "dns", 10.0, after=("dkim",)),
-)
     Check("forwarder", Phase.CONTENT, forwarder, "dns", 1.0, after=("dkim",)),
+)

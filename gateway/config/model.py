@@ -30,6 +30,7 @@ from pydantic import (
     model_validator,
 )
 
+from gateway.config.arc_section import ArcSettings
 from gateway.config.limits_section import LimitsSettings
 from gateway.config.mailstore_entry import MailstoreForm, as_urls, beside
 from gateway.config.relative import RelativePath
@@ -166,8 +167,8 @@ class ProxyProtocolSettings(_Section):
     )
     header: Literal["required", "optional", "never"] = Field(
         "required",
-        description="required: without a header only probes are answered; optional: without one the client's address is "
-        "not known, and no check judges it; never: that is so for all",
+        description="required: without a header only probes are answered; optional: without one the client's address "
+        "is not known, and no check judges it; never: that is so for all",
     )
     direct: bool = Field(False, description="serve peers outside `trusted` as direct clients; else they are refused")
 
@@ -328,6 +329,7 @@ class Settings(_Section):
     )
     log: LogSettings = Field(LogSettings(), description="log lines")
     limits: LimitsSettings = Field(LimitsSettings(), description="limits of the wire")
+    arc: ArcSettings = Field(ArcSettings(), description="ARC sets of our own")
     header_prefix: Annotated[str, AfterValidator(_prefix)] = Field(
         "X-Gateway-",
         description="how our own header fields begin; strangers' fields of that kind are removed",

@@ -139,6 +139,10 @@ class LoopSettings(CheckSettings):
     max_received: int = Field(limits.RECEIVED_FIELDS, ge=10, le=1000)
 
 
+class PregreetSettings(CheckSettings):
+    """Early talkers (RFC 5321 section 4.3.1); how long they are waited for is ``limits.greeting_delay`` of a node."""
+
+
 class ContentSettings(BaseModel):
     """Rules of the wire that are policy: bare CR or LF in content."""
 
@@ -151,6 +155,7 @@ class ChecksSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     iprev: IprevSettings = IprevSettings()
+    pregreet: PregreetSettings = PregreetSettings()
     helo: HeloSettings = HeloSettings()
     dnsbl: DnsblSettings = DnsblSettings()
     rate: RateSettings = RateSettings()
@@ -160,11 +165,11 @@ class ChecksSettings(BaseModel):
     dkim: DkimSettings = DkimSettings()
     dmarc: DmarcSettings = DmarcSettings()
     arc: ArcSettings = ArcSettings()
+    forwarder: ForwarderSettings = ForwarderSettings()
     loop: LoopSettings = LoopSettings()
 
     def of(self, check: str) -> CheckSettings:
         """The section of a check; KeyError-like AttributeError for an unknown name."""
         section = getattr(self, check)
-    forwarder: ForwarderSettings = ForwarderSettings()
         assert isinstance(section, CheckSettings)
         return section

@@ -107,6 +107,7 @@ VOCABULARY: Mapping[str, CheckWords] = {
         {"score": _number(0.0, "sum of the weights of all lists that hold the client")},
     ),
     "rate": CheckWords(Phase.CONNECT, "store", _PLAIN),
+    "pregreet": CheckWords(Phase.HELO, "", _PLAIN),
     "helo": CheckWords(
         Phase.HELO,
         "dns",
@@ -138,8 +139,8 @@ VOCABULARY: Mapping[str, CheckWords] = {
         (Outcome.PASS, Outcome.NONE, Outcome.NEUTRAL, Outcome.POLICY, Outcome.PERMERROR, Outcome.FAIL),
         {"trusted": _choice((True, False), False, "a sealer of arc.trusted_sealers vouches for the message", False)},
     ),
-    "dmarc": CheckWords(
     "forwarder": CheckWords(Phase.CONTENT, "dns", (Outcome.PASS, Outcome.NONE)),
+    "dmarc": CheckWords(
         Phase.CONTENT,
         "dns",
         (Outcome.PASS, Outcome.NONE, Outcome.POLICY, Outcome.PERMERROR, Outcome.FAIL),

@@ -100,7 +100,7 @@ class Door:
             elif ended is not None:
                 return Turned(None, ended)
             else:
-                known = Refusal(known.connection, "PROXY listener: mail from a trusted peer that sent no header")
+                known = known.as_refusal()
         if isinstance(known, Refusal):
             return self._refuse(known)
         self._family = known.client_ip.version

@@ -93,6 +93,11 @@ class Probe:
     connection: Connection
     greet_after: float | None
 
+    def as_refusal(self) -> Refusal:
+        """It wants to send mail, so it was none."""
+        told = "whose header names no client" if self.greet_after == AFTER_LOCAL else "that sent no header"
+        return Refusal(self.connection, f"PROXY listener: mail from a trusted peer {told}")
+
 
 async def identify(
     wire: Wire, ends: Endpoints, listener: Listener, session_id: str, header_timeout: float

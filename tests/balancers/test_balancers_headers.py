@@ -112,6 +112,7 @@ REFUSED = {
     "untrusted, after the greeting": (ELSEWHERE, True, None, "a PROXY header where none is expected"),
     "missing": (LOCAL, False, b"MAIL FROM:<a@sender.example>\r\n", "no PROXY header"),
     "missing, as if from a probe": (LOCAL, False, b"EHLO a\r\nMAIL FROM:<a@sender.example>\r\n", "that sent no header"),
+    "unknown client": (LOCAL, False, b"PROXY UNKNOWN\r\nEHLO a\r\nMAIL FROM:<>\r\n", "whose header names no client"),
     "missing TLS": (LOCAL, False, b"\x16\x03\x01\x02\x00", "no PROXY header"),
     "broken address": (LOCAL, False, b"PROXY TCP4 192.0.2.777 198.51.100.1 5000 25\r\n", "no valid address"),
     "broken version": (LOCAL, False, GOOD[:12] + b"\x11" + GOOD[13:], "unknown version or command"),

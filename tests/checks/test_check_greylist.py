@@ -75,6 +75,7 @@ async def ask(tx: Transaction, ports: Ports | None = None, **settings: object) -
         ("suspicious", [NO_PTR], "fail", "first"),
         ("suspicious", [GENERIC], "fail", "first"),
         ("suspicious", [PTR, Finding("helo", Outcome.FAIL, "own-name")], "fail", "first"),
+        ("suspicious", [PTR, Finding("pregreet", Outcome.FAIL, "early-talker")], "fail", "first"),
         ("suspicious", [PTR, Finding("dnsbl", Outcome.FAIL, "listed", {"score": 2.0})], "fail", "first"),
         ("suspicious", [NO_PTR, Finding("dnsbl", Outcome.PASS, "allowed", {"score": -2.0})], "pass", "bypass"),
         ("suspicious", [unknown("spf"), unknown("iprev"), unknown("helo"), unknown("dnsbl")], "pass", "skipped"),
