@@ -29,6 +29,10 @@ COMMANDS = {
     "send": ("gateway.cli.send", "send one message and show the dialog"),
     "rcpt": ("gateway.cli.rcpt", "ask for a recipient, or forget what is known of one"),
     "doctor": ("gateway.cli.doctor", "look at what stands behind the node, and for ways around it"),
+    "spf": ("gateway.cli.spf", "may this client use that domain?"),
+    "dkim": ("gateway.cli.dkim", "do the signatures of a message hold?"),
+    "dmarc": ("gateway.cli.dmarc", "which DMARC policy applies to a domain?"),
+    "authres": ("gateway.cli.authres", "what do a message's Authentication-Results say, and what would ours?"),
     "version": ("gateway.cli.version", "show the version"),
 }
 """Command -> module and help. A module is imported when its command is called, so that --help stays quick."""

@@ -14,6 +14,7 @@ from gateway.adapters.clock_system import SystemClock
 from gateway.adapters.dns_broken import BrokenResolver
 from gateway.adapters.dns_cache import CachingResolver
 from gateway.adapters.dns_net import NetResolver
+from gateway.adapters.dns_recording import RecordingResolver
 from gateway.adapters.dns_zone import ZoneResolver
 from gateway.adapters.store_memory import MemoryStore
 from gateway.adapters.store_near import NearStore
@@ -33,7 +34,7 @@ from gateway.pipeline import Pipeline
 from gateway.policy.model import Policy
 from gateway.ports import Ports
 from gateway.ports.clock import Clock
-from gateway.ports.dns import Resolver
+from gateway.ports.dns import Asked, Resolver
 from gateway.ports.mailstore import Mailstore, RecipientDirectory
 from gateway.ports.observer import Observer
 from gateway.ports.store import Store
@@ -151,5 +152,13 @@ def offline_ports(router: Router, zone: Path | None = None) -> Ports:
     """No network: DNS from a master file, or out where there is none; an empty store in memory. Raises ValueError,
     OSError."""
     clock = SystemClock()
+def recorded_ports(settings: Settings | None, zone: Path | None) -> tuple[Ports, Callable[[], tuple[Asked, ...]]]:
+    """For commands that ask one question: DNS as ``zone_or_net`` has it, an empty store, no recipients; and what DNS
+    was asked so far. Raises ValueError, OSError."""
+    clock = SystemClock()
+    dns = RecordingResolver(zone_or_net(settings, zone))
+    return Ports(dns, MemoryStore(clock), Router([]), clock), lambda: dns.asked
+
+
     dns: Resolver = ZoneResolver.from_text(zone.read_text(encoding="utf-8")) if zone else BrokenResolver()
     return Ports(dns, MemoryStore(clock), router, clock, router.listed, router.live)

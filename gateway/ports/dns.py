@@ -30,6 +30,17 @@ class Answer:
     ad: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question and what became of it. status: that of the answer, or the word for why there was none (``Why``)."""
+
+    name: str
+    rtype: str
+    status: str
+    records: tuple[str, ...] = ()
+    ttl: int = 0
+
+
 class Resolver(Protocol):
     """Asks and caches. rtype: A, AAAA, TXT, MX, PTR or CNAME."""
 
