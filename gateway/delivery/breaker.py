@@ -1,10 +1,12 @@
 """Whether a mailstore is up, learned from real sessions: a breaker that opens, waits, probes and closes again.
 
-In: what became of each attempt to connect and be greeted. Out: ``up``, and seconds until the next probe. Three
-failures in a row open it; then nobody waits for a dead mailstore, and one probe at a time asks whether it is back:
-after 1 s, twice as long after each probe that fails, at most 30 s, give or take a fifth lest all nodes come in step.
+In: what became of each attempt to connect and be greeted, and whether MAIL was answered. Out: ``up``, and seconds until
+the next probe. Three failures in a row of either kind open it; then nobody waits for a dead mailstore, and one probe at
+a time asks whether it is back: after 1 s, twice as long after each probe that fails, at most 30 s, give or take a fifth
+lest all nodes come in step. What comes after MAIL never counts: recipients and content are a stranger's, who must not
+be able to take a mailstore down for everybody.
 
-Known gaps: a mailstore that greets and then hangs counts as up.
+Known gaps: a mailstore that hangs only after RCPT or the final dot counts as up.
 """
 
 from __future__ import annotations
@@ -85,6 +87,7 @@ class Breaker:
         self._jitter = jitter
         self._pause = 0.0
         self.failures = 0
+        self.silences = 0
         self.detail = ""
 
     @property
@@ -95,11 +98,27 @@ class Breaker:
     def failed(self, detail: str) -> bool:
         """An attempt to connect or be greeted failed. True when this one has opened the breaker."""
         self.failures += 1
+        return self._opened(detail)
+
+    def silent(self, detail: str) -> bool:
+        """A session was greeted and MAIL never answered. True when this one has opened the breaker."""
+        self.silences += 1
+        return self._opened(detail)
+
+    def _opened(self, detail: str) -> bool:
         self.detail = detail
-        if self._pause or self.failures < FAILURES:
+        if self._pause or max(self.failures, self.silences) < FAILURES:
             return False
         self._pause = FIRST_PAUSE
         return True
+
+    def greeted(self) -> None:
+        """A session is there; only a probe closes the breaker."""
+        self.failures = self.failures if self._pause else 0
+
+    def answered(self) -> None:
+        """MAIL was answered, whatever the answer."""
+        self.silences = self.silences if self._pause else 0
 
     def probe_failed(self, detail: str) -> None:
         """The one probe of this pause failed: wait twice as long for the next."""
@@ -108,9 +127,9 @@ class Breaker:
         self._pause = min(self._pause * 2, LONGEST_PAUSE) or FIRST_PAUSE
 
     def succeeded(self) -> bool:
-        """A session is there. True when that has closed the breaker."""
+        """The probe was greeted and its MAIL answered. True when that has closed the breaker."""
         was_down = not self.up
-        self._pause, self.failures, self.detail = 0.0, 0, ""
+        self._pause, self.failures, self.silences, self.detail = 0.0, 0, 0, ""
         return was_down
 
     def pause(self) -> float:

@@ -18,7 +18,7 @@ from typing import Final
 from gateway.delivery import xclient
 from gateway.delivery.breaker import Breaker, Health, Standing
 from gateway.delivery.session import Dialect, Session, open_session
-from gateway.delivery.wire import Deadline
+from gateway.delivery.wire import ClosingReply, ConnectionLost, Deadline
 from gateway.mail.finding import Why
 from gateway.ports.failure import PortFailure
 
@@ -89,13 +89,21 @@ class Pool:
         await self._place(deadline)
         self._lent += 1
         try:
-            session = (None if fresh else self._take(client)) or await self._open(deadline)
+            kept = None if fresh else self._take(client)
+            session = kept or await self._open(deadline)
             session.transactions += 1
-            clean = False
+            session.begun = clean = False
             try:
                 yield session
                 clean = True
+            except PortFailure as failure:
+                # that a kept session had died in our absence says nothing; the next one will
+                if not session.begun and (kept is None or session.answered):
+                    self._silence(failure)
+                raise
             finally:
+                if session.begun:
+                    self._breaker.answered()
                 if clean:
                     self._keep(session)
                 else:
@@ -141,15 +149,20 @@ class Pool:
         except PortFailure as failure:
             # our own budget that was all but spent says nothing of the mailstore
             if failure.cause.why is not Why.BUDGET and self._breaker.failed(str(failure.cause)):
-                log.error("%s is down: %s", self._dialect.url, failure.cause, extra={"event": "mailstore"})
-                self._watch()
+                self._down(failure)
             raise
-        self._up()
+        self._breaker.greeted()
         return session
 
-    def _up(self) -> None:
-        if self._breaker.succeeded():
-            log.warning("%s is up again", self._dialect.url, extra={"event": "mailstore"})
+    def _silence(self, failure: PortFailure) -> None:
+        hung = failure.cause.why is Why.TIMEOUT or isinstance(failure, ConnectionLost)
+        # 421 is an answer
+        if hung and not isinstance(failure, ClosingReply) and self._breaker.silent(str(failure.cause)):
+            self._down(failure)
+
+    def _down(self, failure: PortFailure) -> None:
+        log.error("%s is down: %s", self._dialect.url, failure.cause, extra={"event": "mailstore"})
+        self._watch()
 
     async def _probes(self) -> None:
         """No client pays for the question whether a dead mailstore is back."""
@@ -161,11 +174,13 @@ class Pool:
             async with self._places:
                 try:
                     session = await open_session(self._dialect, Deadline.after(timeouts.connect + timeouts.command))
+                    await session.probe(Deadline.after(timeouts.command))
                 except PortFailure as failure:
                     if not self._breaker.up:
                         self._breaker.probe_failed(str(failure.cause))
                     continue
-            self._up()
+            if self._breaker.succeeded():
+                log.warning("%s is up again", self._dialect.url, extra={"event": "mailstore"})
             self._keep(session)
 
     def _take(self, client: xclient.Attributes | None) -> Session | None:

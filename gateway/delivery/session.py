@@ -69,6 +69,7 @@ class Session:
         self.client: xclient.Attributes | None = None  # told by XCLIENT, valid until told anew
         self.dirty = False  # a transaction was begun and not ended: RSET before the next
         self.transactions = 0
+        self.begun = False  # MAIL was answered since it was taken from the pool
         self.answered = False  # has replied since it was taken from the pool
         self.idle_since = 0.0
 
@@ -90,6 +91,7 @@ class Session:
         if reply.code == 421:
             raise ClosingReply(reply)
         self.answered = True
+        self.begun = self.begun or name == "MAIL"
         return reply
 
     async def command(self, line: bytes, deadline: Deadline) -> ServerReply:
@@ -108,6 +110,15 @@ class Session:
         words = (line.strip().partition(" ") for line in reply.lines[1:])
         self.extensions = {key.upper(): value for key, _, value in words if key}
         self.dirty = False
+
+    async def probe(self, deadline: Deadline) -> None:
+        """Whether it answers to MAIL at all, whatever the answer. Raises PortFailure, and cuts the connection then."""
+        try:
+            for line in (b"MAIL FROM:<>\r\n", b"RSET\r\n"):
+                await self.command(line, deadline)
+        except PortFailure:
+            self.wire.abort()
+            raise
 
     async def introduce(self, client: xclient.Attributes, deadline: Deadline) -> None:
         """Tell who the client is, if that is wanted and offered. Raises PortFailure where the mailstore refuses it:

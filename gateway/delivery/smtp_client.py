@@ -154,11 +154,11 @@ class RelayMailstore:
             session.dirty = True
             begun = await session.command(mail, deadline)
             return begun, await session.command(rcpt, deadline) if begun.code // 100 == 2 else begun
-        lines = [b"RSET\r\n", mail, rcpt] if session.dirty else [mail, rcpt]
+        lines = [*([b"RSET\r\n"] if session.dirty else []), mail, rcpt, b"RSET\r\n"]
         session.dirty = True
         async with deadline.phase("RCPT", self._dialect.timeouts.command):
-            await session.wire.send(b"".join([*lines, b"RSET\r\n"]))
-        replies = [await session.reply(deadline, "RCPT") for _ in [*lines, b"RSET"]]
+            await session.wire.send(b"".join(lines))
+        replies = [await session.reply(deadline, line[:4].decode("ascii")) for line in lines]
         session.dirty = replies[-1].code // 100 != 2
         return replies[-3], replies[-2]
 

@@ -100,6 +100,53 @@ async def test_hanging_mailstore_delays_three_messages_and_then_none() -> None:
         await router.close()
 
 
+async def test_a_mailstore_that_greets_and_then_says_nothing_is_down_until_its_mail_is_answered() -> None:
+    async with scripted({"MAIL": [*[Hang()] * (FAILURES + 1), "451 4.3.0 but here"]}) as silent, scripted() as good:
+        url = MailstoreUrl.parse(f"smtp://127.0.0.1:{silent.port}")
+        first = open_mailstore(url, "mx.test", timeouts=Timeouts(2.0, 0.3, 2.0), jitter=lambda: 0.0)
+        assert isinstance(first, RelayMailstore)
+        router = Router([Route(("example.com",), (first, relay(good.port)))])
+        seconds = []
+        for _ in range(FAILURES + 2):
+            started = time.monotonic()
+            assert (await router.deliver(transaction(ANN), outgoing(), 10)).results[ANN].handover is Handover.DELIVERED
+            seconds.append(time.monotonic() - started)
+        assert first.standing() is Standing.DOWN
+        assert min(seconds[:FAILURES]) >= 0.3
+        assert max(seconds[FAILURES:]) < 0.3
+        # the first probe is greeted and hears nothing more; the second is answered, by whatever
+        await until(lambda: first.standing() is Standing.FREE)
+        assert [session[-2:] for session in silent.sessions[-2:]] == [
+            ["EHLO mx.test", "MAIL FROM:<>"],
+            ["MAIL FROM:<>", "RSET"],
+        ]
+        await router.close()
+
+
+@pytest.mark.parametrize("where", ["RCPT", "dot"])
+async def test_what_a_stranger_can_cause_takes_no_mailstore_down(where: str) -> None:
+    """Recipients and content are the client's: a mailstore that dies of them is up for everybody else."""
+    script = {"EHLO": "250 store.test", where: Close()}
+    async with scripted(script) as store:
+        mailstore = relay(store.port)
+        router = Router([Route(("example.com",), (mailstore,))])
+        for _ in range(FAILURES + 2):
+            result = await router.deliver(transaction(ANN), outgoing(), 10)
+            assert result.results[ANN].handover in (Handover.DEFERRED, Handover.MAYBE)
+        assert mailstore.standing() is Standing.FREE
+        await router.close()
+
+
+async def test_kept_sessions_that_died_say_nothing_of_the_mailstore() -> None:
+    async with scripted({"MAIL": ["250 ok", Close()] * FAILURES + ["250 ok"]}) as store:
+        mailstore = relay(store.port)
+        for _ in range(FAILURES + 1):
+            result = await mailstore.deliver(transaction(ANN), outgoing(), 10)
+            assert result.results[ANN].handover is Handover.DELIVERED
+        assert mailstore.health().as_json() == {"up": True, "sessions": 1, "waiting": 0}
+        await mailstore.close()
+
+
 async def test_all_down_is_deferred_at_once() -> None:
     async with scripted() as store:
         port = store.port
