@@ -5,6 +5,7 @@ Known gaps: the chain behind the leaf is not verified; an expired certificate is
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -40,5 +41,16 @@ def file_faults(files: Mapping[str, Path]) -> Iterator[tuple[str, str, str]]:
             )
         except (ValueError, UnsupportedAlgorithm):
             yield "key", f"{files['key'].name} holds no private key", "it must be PEM"
-    if len(public) == 2 and public["certificate"] != public["key"]:
-        yield "key", "does not belong to the certificate", "give the key that the certificate was made from"
+    if len(public) == 2:
+        if public["certificate"] != public["key"]:
+            yield "key", "does not belong to the certificate", "give the key that the certificate was made from"
+        elif refused := _openssl_says(files["certificate"], files["key"]):
+            yield "certificate", f"OpenSSL does not take it: {refused}", "use RSA of 2048 bits and more, or ECDSA"
+
+
+def _openssl_says(certificate: Path, key: Path) -> str:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+    except ssl.SSLError as error:
+        return (error.reason or str(error)).lower().replace("_", " ")
+    return ""

@@ -19,7 +19,7 @@ from gateway.smtp.tls import CertificateError, CertificateHolder
 
 log = logging.getLogger("mxgw.node")
 
-POLL: Final = 5.0
+POLL: Final = 2.0
 DAY: Final = 86400.0
 WARN_DAYS: Final = 14
 
@@ -78,7 +78,7 @@ class Certificates:
             return True
 
     async def watch(self) -> NoReturn:
-        """Look at the files every five seconds, for ever; files that were no use are tried again each time."""
+        """Look at the files every two seconds, for ever; files that were no use are tried again each time."""
         while True:
             self.warn_of_end()
             await asyncio.sleep(POLL)

@@ -164,7 +164,8 @@ def as_text(record: Mapping[str, Any]) -> str:
         body = f"{record.get('qid', '-')}: {', '.join(words)}"
     else:
         skip = {"time", "level", "event", "node", "message", "traceback", "logger"}
-        words = [f"{key}={_word(value)}" for key, value in record.items() if key not in skip]
+        told = {key: value for key, value in record.items() if key not in skip and value not in ("", [])}
+        words = [f"{key}={_word(value)}" for key, value in told.items()]
         body = " ".join(filter(None, [str(record.get("message", "")), *words]))
         if record.get("traceback"):
             body += f" {record['traceback']}"

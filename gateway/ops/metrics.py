@@ -119,8 +119,12 @@ class MetricsObserver:
             for rtype in ("A", "AAAA", "TXT", "MX", "PTR"):
                 self.dns.labels(rtype, result)
 
-    def known(self, mailstores: Iterable[str], lists: Iterable[str], checks: Iterable[str]) -> None:
-        """The names that settings and policy bring: their counts begin at zero too."""
+    def known(
+        self, mailstores: Iterable[str], lists: Iterable[str], checks: Iterable[str], tls_causes: Iterable[str] = ()
+    ) -> None:
+        """The names that settings, policy and other packages bring: their counts begin at zero too."""
+        for cause in tls_causes:
+            self.handshake_failures.labels("in", cause)
         for mailstore in mailstores:
             self.mailstore_up.labels(mailstore).set(1)
             for result in _HANDED:

@@ -13,6 +13,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
+_REVOKED = x509.DistributionPoint([x509.UniformResourceIdentifier("http://ca.example/root.crl")], None, None, None)
+
+
 def new_key(kind: str) -> PrivateKey:
     """kind: ecdsa or rsa."""
     return ec.generate_private_key(ec.SECP256R1()) if kind == "ecdsa" else rsa.generate_private_key(65537, 2048)
@@ -64,6 +67,7 @@ class Authority:
             .add_extension(_usage(), critical=True)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(x509.CRLDistributionPoints([_REVOKED]), critical=False)
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(self._identifier), critical=False
             )

@@ -14,6 +14,7 @@ PACKAGES = {
     "redis-server": "redis-server",
     "nsd": "nsd",
     "openssl": "openssl",
+    "testssl": "testssl.sh",
     "haproxy": "haproxy",
     "nginx": "nginx",
     "nft": "nftables",

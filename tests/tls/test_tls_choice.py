@@ -87,6 +87,16 @@ def test_the_client_gets_the_key_type_that_it_can_verify(node, authority, versio
     assert f"a:PKEY: {kind}" in shown
 
 
+@pytest.mark.parametrize(
+    ("cipher", "kind"), [("ECDHE-ECDSA-AES128-GCM-SHA256", "ECDSA"), ("ECDHE-RSA-CHACHA20-POLY1305", "RSA")]
+)
+def test_the_client_s_ciphers_choose_too(node, cipher, kind):
+    code, shown = s_client(node, "-tls1_2", "-servername", "mx.example.com", "-cipher", cipher)
+    assert code == 0, shown
+    assert f"Cipher is {cipher}" in shown
+    assert f"Peer signature type: {kind}" in shown.replace("RSA-PSS", "RSA")
+
+
 def test_no_session_tickets(node):
     for version in ("-tls1_2", "-tls1_3"):
         code, shown = s_client(node, version, "-servername", "mx.example.com")
