@@ -87,6 +87,13 @@ def test_the_client_gets_the_key_type_that_it_can_verify(node, authority, versio
     assert f"a:PKEY: {kind}" in shown
 
 
+@pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
+def test_a_client_that_can_both_gets_ecdsa(node, version):
+    code, shown = s_client(node, version, "-servername", "mx1.example.com")
+    assert code == 0, shown
+    assert "a:PKEY: id-ecPublicKey" in shown
+
+
 @pytest.mark.parametrize(
     ("cipher", "kind"), [("ECDHE-ECDSA-AES128-GCM-SHA256", "ECDSA"), ("ECDHE-RSA-CHACHA20-POLY1305", "RSA")]
 )
