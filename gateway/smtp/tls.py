@@ -22,6 +22,7 @@ from gateway.smtp.tls_watch import WatchedTls, WatchingContext
 __all__ = ["CertificateError", "CertificateHolder", "ensure_self_signed", "limit_tls_memory", "make_context"]
 
 RECORD_OCTETS: Final = 16384
+READ_ATTEMPTS: Final = 3
 CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
 """TLS 1.2: forward secrecy and authenticated encryption only. Those of TLS 1.3 are not chosen by this list."""
 
@@ -147,12 +148,21 @@ class CertificateHolder:
 
     def reload(self) -> ssl.SSLContext:
         """Read the files again. Raises CertificateError, and then the old certificates stay in force."""
-        # taken before reading: a file that changes meanwhile is seen to have changed
-        self._seen = self._signature()
-        pairs = tuple(read_pair(certificate, key) for certificate, key in self.files)
+        pairs = self._read(READ_ATTEMPTS)
         context = make_context(pairs, self.ciphers, self.tickets)
         self.pairs, self._context = pairs, context
         return context
+
+    def _read(self, attempts: int) -> tuple[PemPair, ...]:
+        # taken before reading: a file that changes meanwhile is seen to have changed
+        self._seen = self._signature()
+        try:
+            return tuple(read_pair(certificate, key) for certificate, key in self.files)
+        except CertificateError:
+            # half old and half new only because they were being replaced while we read is no fault of anybody
+            if attempts > 1 and self.changed():
+                return self._read(attempts - 1)
+            raise
 
     def _signature(self) -> Signature:
         return signature([path for pair in self.files for path in pair])

@@ -109,6 +109,15 @@ def test_a_client_that_goes_without_a_word(node, failure):
     assert failure()["cause"] == "client_left"
 
 
+@pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
+def test_a_handshake_that_succeeds_is_none_of_them(node, version):
+    before = node.metric("mxgw_tls_handshakes_total", result="ok")
+    code, shown = s_client(node, version, "-servername", "mx.example.com")
+    assert code == 0, shown
+    assert "221 2.0.0" in shown
+    assert node.metric("mxgw_tls_handshakes_total", result="ok") == before + 1
+
+
 def test_any_noise_is_a_cause_and_no_crash(node):
     good = ssl.MemoryBIO()
     hello = ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), good, server_hostname="mx.example.com")

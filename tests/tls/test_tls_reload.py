@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import smtplib
 import ssl
+from pathlib import Path
 
 import pytest
 from certificates import Authority
+
+from gateway.smtp.tls import CertificateError, CertificateHolder
 
 
 @pytest.fixture(scope="module")
@@ -16,8 +20,17 @@ def authority() -> Authority:
     return Authority()
 
 
-def served(node) -> str:
-    """Serial number of the certificate that a new session gets; two workers serve, so ask some times."""
+POLICY = "version: 1\nchecks: {rate: {enabled: false}}\n"
+
+
+@pytest.fixture
+def start(start_node):
+    """Starts a node with this ``tls`` that answers at once, however often it is asked."""
+    return lambda tls: start_node(settings={"tls": tls, "limits": {"greeting_delay": 0}}, policy=POLICY)
+
+
+def served(node) -> set[bytes]:
+    """The certificates that new sessions get; two workers serve, so ask some times."""
     seen = set()
     for _ in range(6):
         with smtplib.SMTP("127.0.0.1", node.smtp_port, timeout=30) as client:
@@ -48,10 +61,10 @@ def faults(node):
     return [e for e in node.events("tls") if e["level"] == "error"]
 
 
-def test_a_swapped_symlink_takes_hold_and_no_session_is_dropped(start_node, authority, tmp_path):
+def test_a_swapped_symlink_takes_hold_and_no_session_is_dropped(start, authority, tmp_path):
     secret = tmp_path / "secret"
     secret.mkdir()
-    node = start_node(settings={"tls": projected(secret, authority, 1)})
+    node = start(projected(secret, authority, 1))
     before = served(node)
     assert len(before) == 1
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -77,10 +90,10 @@ def test_a_swapped_symlink_takes_hold_and_no_session_is_dropped(start_node, auth
     assert str(node.metric(gauge, name="mx1.example.com")) == "nan"
 
 
-def test_half_a_pair_never_comes_into_force(start_node, authority, tmp_path):
+def test_half_a_pair_never_comes_into_force(start, authority, tmp_path):
     pair = authority.write(tmp_path / "tls", "now", "rsa", "mx.example.com")
     authority.write(tmp_path / "tls", "next", "rsa", "mx.example.com")
-    node = start_node(settings={"tls": pair})
+    node = start(pair)
     before = served(node)
     os.replace(tmp_path / "tls" / "next.crt", pair["certificate"])
     said = node.wait(lambda: faults(node), "the mismatch is an error")[0]
@@ -101,10 +114,57 @@ def test_half_a_pair_never_comes_into_force(start_node, authority, tmp_path):
     assert len(faults(node)) == 1
 
 
-def test_an_end_that_is_near_is_a_warning(start_node, authority, tmp_path):
+def test_an_end_that_is_near_is_a_warning(start, authority, tmp_path):
     soon = authority.write(tmp_path / "tls", "soon", "ecdsa", "mx.example.com", days=5)
     over = authority.write(tmp_path / "tls", "over", "rsa", "mx.example.com", days=-1)
-    node = start_node(settings={"tls": {"certificates": [soon, over]}})
+    node = start({"certificates": [soon, over]})
     warned = node.wait(lambda: [e["message"] for e in node.events("tls") if e["level"] == "warning"][:2], "warnings")
     assert warned[0].startswith("certificate mx.example.com (ecdsa) ends in 5.0 days")
     assert warned[1] == "certificate mx.example.com (rsa) has expired"
+
+
+def test_sighup_reads_files_that_do_not_look_changed(start, authority, tmp_path):
+    now = authority.write(tmp_path / "tls", "now", "ecdsa", "mx.example.com")
+    new = authority.write(tmp_path / "tls", "new", "ecdsa", "mx.example.com")
+    for pair in (now, new):
+        for path in map(Path, pair.values()):
+            path.write_bytes(path.read_bytes().ljust(8192, b"\n"))
+    node = start(now)
+    before = served(node)
+    for kind, name in now.items():
+        stat = os.stat(name)
+        with open(name, "r+b") as file:
+            file.write(Path(new[kind]).read_bytes())
+        os.utime(name, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    node.kill(signal.SIGHUP)
+    node.wait(lambda: reloaded(node), "the new certificate is read")
+    node.wait(lambda: len(now := served(node)) == 1 and now != before, "both workers have it")
+
+
+@pytest.mark.parametrize(
+    ("name", "octets", "word"),
+    [
+        ("crt", b"", "no certificate"),
+        ("crt", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "no certificate"),
+        ("crt", None, "not found"),
+        ("key", b"\xff" * 100, "no private key"),
+        ("key", None, "not found"),
+    ],
+)
+def test_a_broken_file_changes_nothing(authority, tmp_path, name, octets, word):
+    pair = authority.write(tmp_path, "mx", "ecdsa", "mx.example.com")
+    holder = CertificateHolder(Path(pair["certificate"]), Path(pair["key"]))
+    context, pairs = holder.context(), holder.pairs
+    broken = tmp_path / f"mx.{name}"
+    if octets is None:
+        broken.unlink()
+    else:
+        broken.write_bytes(octets)
+    assert holder.changed()
+    with pytest.raises(CertificateError, match=word) as error:
+        holder.reload()
+    assert str(tmp_path / "mx.crt") in str(error.value) or str(broken) in str(error.value)
+    assert (holder.context(), holder.pairs) == (context, pairs)
+    authority.write(tmp_path, "mx", "ecdsa", "mx.example.com")
+    assert holder.changed()
+    assert holder.reload() is holder.context() is not context
