@@ -54,7 +54,7 @@ _QUOTED = "\ue000"
 """Stands for a character that was quoted: no delimiter, and in no domain name."""
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """The text without comments, each quoted character replaced by a mark: what is left delimits."""
     out: list[str] = []
     depth, quoted, escaped = 0, False, False
@@ -87,7 +87,7 @@ def _addresses(text: str) -> Iterator[str]:
     bare: list[str] = []
     inside: list[str] | None = None
     angles = False
-    for char in _plain(text) + ",":
+    for char in plain(text) + ",":
         if inside is not None:
             if char == ">":
                 if address := "".join(inside).strip():

@@ -18,7 +18,7 @@ Known gaps: none.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 
 from gateway.auth.canonical import BodyDigest, BodyWant, relaxed_field, simple_field
 from gateway.auth.dkim_key import KeyFault, choose_key
@@ -158,15 +158,22 @@ def result(
 def header_digest(message: Message, signature: Signature) -> bytes:
     """SHA-256 over the signed fields, bottom-most first for each name (section 5.4.2), and the signature itself."""
     canonical = relaxed_field if signature.relaxed_header else simple_field
-    # one pass over the fields, however many names h= has: the product of both is a stranger's choice
-    left: dict[str, list[HeaderField]] = {name: [] for name in signature.signed}
-    for item in message.fields:
-        if item.name in left and item != signature.item:
-            left[item.name].append(item)
     hasher = hashlib.sha256()
-    for name in signature.signed:
-        if left[name]:
-            hasher.update(canonical(message.raw(left[name].pop())))
+    for item in signed_fields(message, signature.signed, {signature.item}):
+        hasher.update(canonical(message.raw(item)))
     own = canonical(without_b_value(message.raw(signature.item)))
     hasher.update(own.removesuffix(b"\r\n"))
     return hasher.digest()
+
+
+def signed_fields(message: Message, names: Sequence[str], without: Container[HeaderField]) -> Iterator[HeaderField]:
+    """The fields that an h= of these names covers, in its order: the bottom-most first for each name, none for names
+    that stand there more often than in the message."""
+    # one pass over the fields, however many names h= has: the product of both is a stranger's choice
+    left: dict[str, list[HeaderField]] = {name: [] for name in names}
+    for item in message.fields:
+        if item.name in left and item not in without:
+            left[item.name].append(item)
+    for name in names:
+        if left[name]:
+            yield left[name].pop()

@@ -3,7 +3,7 @@
 Evidence only: what a passing chain is worth is the policy's matter, and only where the newest sealer is listed in the
 check's ``trusted_sealers``.
 
-Known gaps: sealing is not done here.
+Known gaps: none; sealing is ``delivery.arc_sealing``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from __future__ import annotations
 import asyncio
 import functools
 
+from gateway.auth.arc_trust import vouches
 from gateway.auth.arc_verify import read_chain, validate
+from gateway.auth.author import author
 from gateway.checks.dkim import hashed, judged, keys
 from gateway.mail.finding import Fact, Finding, Outcome
 from gateway.mail.transaction import Transaction
@@ -23,7 +25,8 @@ MIN_RSA_BITS = 1024
 
 async def arc(tx: Transaction, ports: Ports, settings: CheckSettings) -> Finding | None:
     """Evidence: instance (of the newest set; 0 when the sets cannot be read), sealers (newest last), trusted (the chain
-    passes and its newest sealer is listed), cv (what the newest sealer found)."""
+    passes, its newest sealer is listed and vouches for the author domain, see ``auth.arc_trust``), cv (what the newest
+    sealer found)."""
     assert isinstance(settings, ArcSettings)
     if tx.message is None:
         return None
@@ -38,7 +41,7 @@ async def arc(tx: Transaction, ports: Ports, settings: CheckSettings) -> Finding
     evidence: dict[str, Fact] = {
         "instance": len(chain.sets),
         "sealers": chain.sealers,
-        "trusted": result.outcome is Outcome.PASS and chain.sealers[-1] in listed,
+        "trusted": result.outcome is Outcome.PASS and vouches(tx.message, chain, listed, author(tx.message).domain),
         "cv": chain.cv,
     }
     return Finding("arc", result.outcome, result.reason, evidence, result.cause)

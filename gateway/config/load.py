@@ -14,6 +14,7 @@ from typing import Any
 
 import pydantic
 
+from gateway.config.arc_section import read_key
 from gateway.config.mailstore_entry import pem_faults
 from gateway.config.masking import masked
 from gateway.config.model import Settings, split_address
@@ -115,6 +116,7 @@ def _cross_faults(document: Document, data: Mapping[str, Any], folder: Path) -> 
     yield from _listener_faults(document, data)
     yield from _route_faults(document, data)
     yield from _tls_faults(document, data.get("tls"), folder)
+    yield from _arc_faults(document, data, folder)
     yield from _folder_faults(document, data, folder)
     yield from _recipient_faults(document, data, folder)
     for n, route in _sections(data, "routes"):
@@ -192,6 +194,17 @@ def _tls_faults(document: Document, tls: object, folder: Path) -> Iterator[Fault
         files = {key: folder / pair[key] for key in ("certificate", "key") if isinstance(pair.get(key), str)}
         for key, problem, remedy in file_faults(files):
             yield document.fault((*path, key), problem, remedy)
+
+
+def _arc_faults(document: Document, data: Mapping[str, Any], folder: Path) -> Iterator[Fault]:
+    arc = data.get("arc")
+    section = arc.get("seal") if isinstance(arc, dict) else None
+    if not isinstance(section, dict) or not isinstance(section.get("key"), str):
+        return
+    try:
+        read_key(folder / section["key"])
+    except ValueError as error:
+        yield document.fault(("arc", "seal", "key"), str(error), "make one: openssl genrsa -out arc.key 2048")
 
 
 def _folder_faults(document: Document, data: Mapping[str, Any], folder: Path) -> Iterator[Fault]:

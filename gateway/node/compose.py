@@ -19,8 +19,11 @@ from gateway.adapters.dns_zone import ZoneResolver
 from gateway.adapters.store_memory import MemoryStore
 from gateway.adapters.store_near import NearStore
 from gateway.adapters.store_open import open_store
+from gateway.auth.arc_seal import Sealer
 from gateway.checks.recipient_cache import may_be_near
 from gateway.config import RouteSettings, Settings, split_address
+from gateway.config.arc_section import read_key
+from gateway.delivery.arc_sealing import SealingRelay
 from gateway.delivery.ledger import DeliveryLedger
 from gateway.delivery.open import open_mailstore
 from gateway.delivery.recipients_list import AcceptedRecipients, FileRecipients, ListedRecipients, RecipientList
@@ -40,6 +43,7 @@ from gateway.ports.observer import Observer
 from gateway.ports.store import Store
 from gateway.reception import Services
 from gateway.smtp.listener import SmtpServer
+from gateway.services import Relay
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,12 @@ def postmaster_domain(settings: Settings) -> str:
 
 
 def worker_for(
+def relay_for(settings: Settings, router: Router) -> Relay:
+    """The router, sealing before it where the settings say so. Raises ValueError for a key that cannot be used."""
+    arc = settings.arc.seal
+    return SealingRelay(router, Sealer(arc.domain, arc.selector, read_key(arc.key))) if arc else router
+
+
     settings: Settings,
     policy: Callable[[], Policy],
     tls: Callable[[], ssl.SSLContext | None],
@@ -115,7 +125,7 @@ def worker_for(
         identity=identity_of(settings),
         pipeline=Pipeline(Ports(dns, store, router, clock, router.listed, router.live)),
         policy=policy,
-        relay=router,
+        relay=relay_for(settings, router),
         observer=observer,
         limits=settings.limits.wire(settings.worker_count),
         postmaster_domain=postmaster_domain(settings),
