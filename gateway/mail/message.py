@@ -19,7 +19,8 @@ from gateway.mail import limits
 Octets = bytes | mmap.mmap
 
 _FIELD_END = re.compile(rb"\r\n(?![ \t])")
-_FIELD_NAME = re.compile(rb"[\x21-\x39\x3b-\x7e]+")
+# RFC 5322 section 4.5 (obsolete syntax) lets blanks stand before the colon; receivers read it, so do we
+_FIELD_NAME = re.compile(rb"([\x21-\x39\x3b-\x7e]+)[ \t]*:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +96,7 @@ class Message:
 
 def _name_of(header: bytes, start: int, end: int) -> str:
     match = _FIELD_NAME.match(header, start, end)
-    if not match:
-        return ""
-    rest = header[match.end() : min(match.end() + 64, end)].lstrip(b" \t")
-    # RFC 5322 section 4.5 (obsolete syntax) lets blanks stand before the colon; receivers read it, so do we
-    return match[0].decode("ascii").lower() if rest.startswith(b":") else ""
+    return match[1].decode("ascii").lower() if match else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -191,6 +191,22 @@ def test_received_spf_is_one_field_of_printable_lines(tx: Transaction) -> None:
     lines = field[:-2].split(b"\r\n")
     assert all(PRINTABLE.fullmatch(line) and len(line) <= 998 for line in lines)
     assert all(line.startswith(b" ") and line.strip() for line in lines[1:])
+    # RFC 7208 section 9.1: result, comment, key=value pairs; read back they are what we were told
+    text = field.decode("ascii").replace("\r\n", "").removeprefix("Received-SPF: ")
+    match = re.fullmatch(r"(\w+) \([^()]*\) (.*)", text)
+    assert match
+    assert match[1] == tx.findings["spf"].outcome
+    pairs = re.findall(r' ?([a-z-]+)=("(?:[^"\\]|\\.)*"|[A-Za-z0-9._:-]+)(?:;|$)', match[2])
+    assert "".join(f" {key}={value};" for key, value in pairs) == f" {match[2]};"
+    assert tx.envelope
+    assert tx.hello
+    assert {key: unquoted(value) for key, value in pairs} == {
+        "client-ip": str(tx.connection.client_ip),
+        "envelope-from": shown(str(tx.envelope.reverse_path)),
+        "helo": shown(tx.hello.name),
+        "identity": "mailfrom",
+        "receiver": ID,
+    }
 
 
 # ---- fields that claim to be ours
@@ -215,7 +231,13 @@ def spellings(draw: st.DrawFn, name: str = ID) -> str:
 
 
 FIELD = st.sampled_from(
-    ["Authentication-Results", "authentication-results", "AUTHENTICATION-RESULTS", "Authentication-Results "]
+    [
+        "Authentication-Results",
+        "authentication-results",
+        "AUTHENTICATION-RESULTS",
+        "Authentication-Results ",
+        "Authentication-Results" + "\t " * 80,
+    ]
 )
 
 
