@@ -63,8 +63,9 @@ class Nodes:
         self.all[0].wait(lambda: len(self.records()) >= number, f"{number} records")
         return self.records()
 
-    def assert_probes_left_nothing(self) -> None:
-        """They are counted as probes and as nothing else."""
+    def assert_probes_left_nothing(self, sessions: int) -> None:
+        """They are counted as probes and as nothing else; so many sessions were clients'."""
+        assert sum(node.metric("mxgw_connections_total", result="accepted") for node in self.all) == sessions
         for node in self.all:
             assert node.metric("mxgw_connections_total", result="probe") > 0
             assert node.metric("mxgw_connections_total", result="proxy_error") == 0

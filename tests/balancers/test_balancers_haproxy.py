@@ -36,7 +36,7 @@ def test_configuration_a_without_headers(nodes: Nodes, tmp_path: Path) -> None:
         assert warning["level"] == "warning"
         assert "no known address: no check judges it" in warning["message"]
         assert node.events("transaction"), "each has its share"
-    nodes.assert_probes_left_nothing()
+    nodes.assert_probes_left_nothing(12)
     kept = next((tmp_path / "mailstore").rglob("new/*")).read_text()
     assert "client.example (unknown" in kept.replace("\r\n", "\n"), kept
 
@@ -60,5 +60,5 @@ def test_configuration_b_with_v2_headers(nodes: Nodes, tmp_path: Path) -> None:
     received = {file.read_text() for file in (tmp_path / "mailstore").rglob("new/*")}
     assert all(any(f"[{client}]" in text for text in received) for client in clients)
     assert nodes.records("client_unknown") == []
-    nodes.assert_probes_left_nothing()
+    nodes.assert_probes_left_nothing(12)
     assert not any("Traceback" in json.dumps(record) for record in nodes.all[0].records)
