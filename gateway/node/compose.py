@@ -42,8 +42,8 @@ from gateway.ports.mailstore import Mailstore, RecipientDirectory
 from gateway.ports.observer import Observer
 from gateway.ports.store import Store
 from gateway.reception import Services
-from gateway.smtp.listener import SmtpServer
 from gateway.services import Relay
+from gateway.smtp.listener import SmtpServer
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +100,13 @@ def postmaster_domain(settings: Settings) -> str:
     return next((domain for domain in domains if not domain.startswith("*.")), domains[0].removeprefix("*."))
 
 
-def worker_for(
 def relay_for(settings: Settings, router: Router) -> Relay:
     """The router, sealing before it where the settings say so. Raises ValueError for a key that cannot be used."""
     arc = settings.arc.seal
     return SealingRelay(router, Sealer(arc.domain, arc.selector, read_key(arc.key))) if arc else router
 
 
+def worker_for(
     settings: Settings,
     policy: Callable[[], Policy],
     tls: Callable[[], ssl.SSLContext | None],
