@@ -75,7 +75,8 @@ smtpd_tls_loglevel = 1
 def dovecot(pem: Pem) -> Iterator[Dovecot]:
     """Offers STARTTLS and XCLIENT on its LMTP port."""
     tls = f"ssl = yes\nssl_cert = <{pem['store-cert']}\nssl_key = <{pem['store-key']}\n"
-    store = Dovecot(extra=TRUSTED + tls)
+    store = Dovecot(("user@example.com", "other@example.com", "broken@example.com"), extra=TRUSTED + tls)
+    (store.mail / "broken@example.com").mkdir(mode=0o700)  # root's: Dovecot cannot write there
     yield store
     store.close()
 

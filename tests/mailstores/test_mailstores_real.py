@@ -8,10 +8,15 @@ from __future__ import annotations
 import asyncio
 import re
 from dataclasses import replace
+from hashlib import sha256
+from random import Random
 
 import pytest
 
+from gateway.delivery.fold import fold
+from gateway.delivery.open import open_mailstore
 from gateway.delivery.smtp_client import RelayMailstore
+from gateway.delivery.url import MailstoreUrl
 from gateway.mail.address import Mailbox
 from gateway.mail.message import OutgoingMessage
 from gateway.mail.transaction import Transaction
@@ -23,7 +28,7 @@ from tests.mailstores.tap import tapped
 from tests.real.dovecot import Dovecot
 from tests.real.postfix import Postfix
 
-USER, OTHER, NOBODY = (Mailbox(name, "example.com") for name in ("user", "other", "nobody"))
+USER, OTHER, NOBODY, BROKEN = (Mailbox(name, "example.com") for name in ("user", "other", "nobody", "broken"))
 PREPENDED = b"Received: from a.test (unknown [192.0.2.1])\r\n\tby mx.test (mxgw) with ESMTP; now\r\n"
 HEADER = b"From: <from@example.org>\r\nSubject: dots\r\nMessage-ID: <%s@example.org>\r\nDate: Mon, 02 Nov 2026 10:00:00 +0000\r\n\r\n"
 DOTS = b".\r\n..\r\n.leading\r\n...three\r\n \r\n.\r\n\r\nFrom here\r\ntrailing \t\r\n" + b"x" * 990 + b"\r\n.last\r\n"
@@ -92,6 +97,35 @@ async def test_content_and_envelope_arrive_exactly(real: Real, body: bytes) -> N
         "RCPT TO:<other@example.com>",
     ]
     assert "BDAT" not in " ".join(tap.commands)
+
+
+async def test_megabytes_and_long_lines_arrive_exactly(real: Real) -> None:
+    """Dots at any place of any chunk, lines as long as the node takes them (64 KiB)."""
+    random = Random(4711)
+    pieces = [b".", b"..", b"\r\n", b"\r\n.", b"\r\n.\r\n", b"word", b" ", b"\xe9\xfe", b"z" * 60_000 + b"\r\n"]
+    weights = [9, 9, 40, 9, 2, 20, 5, 5, 0.05]
+    body = b"".join(random.choices(pieces, weights, k=120_000)).rstrip(b"\r\n")
+    octets = HEADER % b"megabytes" + body + b"\r\n"
+    assert len(octets) > 2_000_000
+    result = await deliver(mailstore(real, real.port), transaction(USER), outgoing(octets, PREPENDED))
+    assert result.results[USER].handover is Handover.DELIVERED
+    (got,) = await delivered(real, "user", b"megabytes")
+    assert sha256(ours(got)).hexdigest() == sha256(PREPENDED + octets).hexdigest()
+
+
+async def test_lmtp_answers_for_each_recipient_and_over_a_socket_file(dovecot: Dovecot) -> None:
+    """One mailbox cannot be written: 451 for that one only; the sender hears the 451 and comes again."""
+    url = MailstoreUrl.parse(f"lmtp+unix:{dovecot.folder}/run/lmtp")
+    store = open_mailstore(url, "mx.test")
+    assert isinstance(store, RelayMailstore)
+    result = await deliver(store, transaction(USER, BROKEN, OTHER), outgoing(HEADER % b"each", PREPENDED))
+    assert [result.results[to].handover for to in (USER, BROKEN, OTHER)] == [
+        Handover.DELIVERED, Handover.DEFERRED, Handover.DELIVERED,
+    ]  # fmt: skip
+    assert result.results[BROKEN].code == 451
+    assert fold(result, "T1").code == 451
+    for user in ("user", "other"):
+        assert len(await delivered(dovecot, user, b"each")) == 1
 
 
 async def test_envelope_goes_in_one_segment_where_pipelining_is_offered(real: Real) -> None:
