@@ -151,6 +151,14 @@ def zone_or_net(settings: Settings | None, zone: Path | None) -> Resolver:
     return resolver_for(settings, SystemClock()) if settings else CachingResolver(NetResolver(None), SystemClock())
 
 
+def recorded_ports(settings: Settings | None, zone: Path | None) -> tuple[Ports, Callable[[], tuple[Asked, ...]]]:
+    """For commands that ask one question: DNS as ``zone_or_net`` has it, an empty store, no recipients; and what DNS
+    was asked so far. Raises ValueError, OSError."""
+    clock = SystemClock()
+    dns = RecordingResolver(zone_or_net(settings, zone))
+    return Ports(dns, MemoryStore(clock), Router([]), clock), lambda: dns.asked
+
+
 def shared_store(settings: Settings) -> tuple[Store, Clock]:
     """The store that the nodes share, and its clock, for commands. Raises ValueError, OSError."""
     clock = SystemClock()
@@ -162,13 +170,5 @@ def offline_ports(router: Router, zone: Path | None = None) -> Ports:
     """No network: DNS from a master file, or out where there is none; an empty store in memory. Raises ValueError,
     OSError."""
     clock = SystemClock()
-def recorded_ports(settings: Settings | None, zone: Path | None) -> tuple[Ports, Callable[[], tuple[Asked, ...]]]:
-    """For commands that ask one question: DNS as ``zone_or_net`` has it, an empty store, no recipients; and what DNS
-    was asked so far. Raises ValueError, OSError."""
-    clock = SystemClock()
-    dns = RecordingResolver(zone_or_net(settings, zone))
-    return Ports(dns, MemoryStore(clock), Router([]), clock), lambda: dns.asked
-
-
     dns: Resolver = ZoneResolver.from_text(zone.read_text(encoding="utf-8")) if zone else BrokenResolver()
     return Ports(dns, MemoryStore(clock), router, clock, router.listed, router.live)
