@@ -2,10 +2,10 @@
 
 Before a message goes to a mailstore, the store that all nodes share records *handing over* for each recipient; after
 the mailstore's 250, *done*. The client that never heard our 250 comes again, here or to another node: whoever is *done*
-is answered 250 and gets nothing again; for whoever is *handing over* the client is asked to come later, since nobody
-knows yet how that ends. A record of *handing over* lives for some seconds and is renewed as long as the attempt does,
-so a node that was killed holds nobody up for longer. When the client shows that it has read our reply, the record goes:
-the same content after that is another message.
+is answered 250 and gets nothing again; for whoever is *handing over* we wait to see how that ends, and ask the client
+to come later when it takes long. A record of *handing over* lives for some seconds and is renewed as long as the
+attempt does, so a node that was killed holds nobody up for longer. When the client shows that it has read our reply,
+the record goes: the same content after that is another message.
 
 A retry is known by the reverse-path, the recipient and the octets of the content as the client sent them, under the
 cluster's secret; nothing that we add counts. At least once is the rule: wherever the ledger does not know (the store is
@@ -38,6 +38,9 @@ log = logging.getLogger("mxgw.delivery")
 
 LEASE: Final = 5.0
 """Seconds for which *handing over* stands when it is not renewed, which happens three times in that time."""
+PATIENCE: Final = 10.0
+"""Seconds for which a retry waits for the end of another attempt; longer than that of a dead one lasts."""
+POLL: Final = 0.2
 NAMELESS_REMEMBER: Final = 1800.0
 """Seconds for content with neither Message-ID nor Date: a device may mean the same words as another message."""
 
@@ -54,7 +57,8 @@ _FOUND: Final = {Entry.DONE: RecipientResult(Handover.BEFORE), Entry.BUSY: Recip
 
 class DeliveryLedger:
     """Wraps hand-overs. store: shared by the nodes; secret: of the cluster; remember: seconds for which *done* is kept
-    until the client shows that it knows; on_result gets one of WORDS for each hand-over; lease in seconds."""
+    until the client shows that it knows; on_result gets one of WORDS for each hand-over; lease and
+    patience in seconds."""
 
     def __init__(
         self,
@@ -63,12 +67,14 @@ class DeliveryLedger:
         remember: float,
         on_result: Callable[[str], None] = lambda _: None,
         lease: float = LEASE,
+        patience: float = PATIENCE,
     ) -> None:
         self._store = store
         self._secret = secret
         self._remember = remember
         self._on_result = on_result
         self._lease = lease
+        self._patience = patience
         self._forgetting: set[asyncio.Task[None]] = set()
 
     async def deliver(
@@ -82,7 +88,7 @@ class DeliveryLedger:
         if forgetting := [task for task in self._forgetting if task.get_name() == key]:
             await asyncio.wait(forgetting)
         try:
-            entries = await self._store.begin(key, [str(each) for each in recipients], tx.id, self._lease)
+            entries = await self._begin(key, [str(each) for each in recipients], tx.id, started + budget / 2)
         except PortFailure as failure:
             log.warning("%s: handed over without the ledger: %s", tx.id, failure.cause)
             self._on_result(UNAVAILABLE)
@@ -107,6 +113,14 @@ class DeliveryLedger:
             ledger="" if word == RECORDED else word,
             receipt=key if any(each.handover.held for each in results.values()) else "",
         )
+
+    async def _begin(self, key: str, recipients: Sequence[str], owner: str, latest: float) -> tuple[Entry, ...]:
+        end = min(time.monotonic() + self._patience, latest)
+        while True:
+            entries = await self._store.begin(key, recipients, owner, self._lease)
+            if Entry.BUSY not in entries or time.monotonic() >= end:
+                return entries
+            await asyncio.sleep(POLL)
 
     async def _renew(self, key: str, recipients: Sequence[Mailbox], owner: str) -> None:
         while True:

@@ -122,7 +122,7 @@ async def test_twenty_kills_at_random_moments_under_load(start_node: Callable[..
 
     clients = [asyncio.create_task(client(name)) for name in range(4)]
     for _ in range(20):
-        await asyncio.sleep(chance.uniform(0.1, 0.9))
+        await asyncio.sleep(chance.uniform(0.1, 0.6))
 
         def ready() -> list[int]:
             return [w["pid"] for w in node.status()["workers"] if w["ready"]]

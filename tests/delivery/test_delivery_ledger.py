@@ -77,13 +77,15 @@ class OneStore:
 class Cluster:
     """Two nodes that share a store and a mailstore."""
 
-    def __init__(self, shared: MemoryStore | BrokenStore, remember: float = 86400.0, lease: float = 5.0) -> None:
+    def __init__(
+        self, shared: MemoryStore | BrokenStore, remember: float = 86400.0, lease: float = 5.0, patience: float = 0.0
+    ) -> None:
         self.words: list[str] = []
         self.mailstore = OneStore()
         self.nodes = [
             Router(
                 [Route(("example.com",), (self.mailstore,))],
-                ledger=DeliveryLedger(shared, b"secret", remember, self.words.append, lease),
+                ledger=DeliveryLedger(shared, b"secret", remember, self.words.append, lease, patience),
             )
             for _ in range(2)
         ]
@@ -191,6 +193,32 @@ async def test_an_attempt_that_lives_keeps_others_off_for_as_long_as_it_takes() 
     cluster.mailstore.gate.set()
     assert handovers(await slow) == ["delivered"]
     assert cluster.mailstore.got == [(ANN,)]
+
+
+async def test_a_retry_waits_for_the_end_of_the_other_attempt() -> None:
+    cluster = Cluster(MemoryStore(SystemClock()), patience=30.0)
+    cluster.mailstore.gate.clear()
+    first = asyncio.create_task(cluster.send(0, ANN, BOB, budget=60.0))
+    while not cluster.mailstore.got:
+        await asyncio.sleep(0)
+    retry = asyncio.create_task(cluster.send(1, ANN, BOB, CID, budget=60.0))
+    await asyncio.sleep(0.5)
+    assert not retry.done()
+    cluster.mailstore.says = {BOB: Handover.DEFERRED}
+    cluster.mailstore.gate.set()
+    assert handovers(await first) == ["delivered", "deferred"]
+    cluster.mailstore.says = {}
+    assert handovers(await retry) == ["delivered-before", "delivered", "delivered"]
+    assert cluster.mailstore.got == [(ANN, BOB), (BOB, CID)]
+
+
+async def test_a_retry_waits_until_the_lease_of_a_dead_attempt_is_over() -> None:
+    cluster = Cluster(MemoryStore(SystemClock()), lease=0.5, patience=30.0)
+    cluster.mailstore.failure = RuntimeError("as if the node were killed")
+    with pytest.raises(RuntimeError):
+        await cluster.send(0, ANN)
+    cluster.mailstore.failure = None
+    assert handovers(await cluster.send(1, ANN, budget=60.0)) == ["delivered"]
 
 
 async def test_a_store_that_is_out_means_no_ledger_and_mail_flows() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import smtplib
@@ -13,7 +14,12 @@ import pytest
 MESSAGE = "From: a@example.net\r\nTo: b@example.com\r\nSubject: hello\r\nMessage-ID: <1@example.net>\r\n\r\nbody\r\n"
 
 
-def send(node, text=MESSAGE, tls=False):
+numbers = itertools.count(1)
+
+
+def send(node, tls=False):
+    # each is another message: the same one at the same time is a retry
+    text = MESSAGE.replace("<1@", f"<{next(numbers)}@")
     with smtplib.SMTP("127.0.0.1", node.smtp_port, timeout=60) as client:
         if tls:
             context = ssl.create_default_context()
