@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from gateway.mail.finding import Why
 from gateway.ports.failure import PortFailure
 from gateway.ports.ledger import Entry
-from gateway.ports.store import Counter, GreylistAnswer, GreylistQuestion
+from gateway.ports.store import Counter, GreylistAnswer, GreylistMark, GreylistQuestion
 
 
 class BrokenStore:
@@ -23,6 +23,10 @@ class BrokenStore:
         return PortFailure("store", self._why, "broken on purpose")
 
     async def greylist(self, question: GreylistQuestion) -> GreylistAnswer:  # noqa: ARG002
+        """Raises."""
+        raise self._failure()
+
+    async def greylist_mark(self, marks: Sequence[GreylistMark]) -> None:  # noqa: ARG002
         """Raises."""
         raise self._failure()
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
-from gateway.adapters.store_greylist import KeyState, in_window, step
+from gateway.adapters.store_greylist import ClientState, KeyState, in_window, marked, step
 from gateway.ports.clock import Clock
 from gateway.ports.ledger import Entry
-from gateway.ports.store import Counter, GreylistAnswer, GreylistQuestion
+from gateway.ports.store import Counter, GreylistAnswer, GreylistMark, GreylistQuestion
 
 _CAPACITY = 200_000
 _PURGE_EVERY = 1000
@@ -28,7 +28,7 @@ class MemoryStore:
         self._clock = clock
         self._capacity = capacity
         self._keys: dict[str, KeyState] = {}
-        self._passes: dict[str, tuple[int, float]] = {}
+        self._clients: dict[str, ClientState] = {}
         self._counts: dict[tuple[str, float], tuple[int, int, int, float]] = {}
         self._values: dict[str, tuple[str, float]] = {}
         self._ledger: dict[tuple[str, str], tuple[str, float]] = {}  # owner ('': done), until
@@ -38,15 +38,30 @@ class MemoryStore:
         """Ask and record."""
         now = self._purged()
         state = self._keys.get(question.key)
-        passes, until = self._passes.get(question.client_key, (0, 0.0))
+        client = self._clients.get(question.client_key)
         taken = step(
-            now, question, state if state and state.expires > now else None, passes if until > now else 0
+            now,
+            question,
+            state if state and state.expires > now else None,
+            client if client and client.expires > now else None,
         )
         if taken.state:
             self._keys[question.key] = taken.state
-        if taken.passes is not None:
-            self._passes[question.client_key] = (taken.passes, now + question.pass_lifetime)
+        if taken.client:
+            self._clients[question.client_key] = taken.client
         return taken.answer
+
+    async def greylist_mark(self, marks: Sequence[GreylistMark]) -> None:
+        """Record them."""
+        now = self._purged()
+        for mark in marks:
+            kept = marked(now, mark)
+            if isinstance(kept, KeyState):
+                self._keys[mark.key] = kept
+            elif kept is not None:
+                self._clients[mark.key] = kept
+            else:
+                (self._clients if mark.is_client else self._keys).pop(mark.key, None)
 
     async def count(self, counters: Sequence[Counter]) -> tuple[float, ...]:
         """Add and return the counts of the windows that end now."""
@@ -114,12 +129,12 @@ class MemoryStore:
         self._calls += 1
         if self._calls % _PURGE_EVERY == 0:
             self._keys = {key: state for key, state in self._keys.items() if state.expires > now}
-            self._passes = {key: kept for key, kept in self._passes.items() if kept[1] > now}
+            self._clients = {key: client for key, client in self._clients.items() if client.expires > now}
             self._counts = {key: kept for key, kept in self._counts.items() if kept[3] > now}
             self._values = {key: kept for key, kept in self._values.items() if kept[1] > now}
             self._ledger = {key: kept for key, kept in self._ledger.items() if kept[1] > now}
             _drop_oldest(self._keys, self._capacity)
-            _drop_oldest(self._passes, self._capacity)
+            _drop_oldest(self._clients, self._capacity)
             _drop_oldest(self._counts, self._capacity)
             _drop_oldest(self._values, self._capacity)
             _drop_oldest(self._ledger, self._capacity)

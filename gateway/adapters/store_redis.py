@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from gateway.adapters.redis_link import RedisLink, Script, milliseconds, text_of
 from gateway.adapters.store_breaker import Breaker
 from gateway.ports.ledger import Entry
-from gateway.ports.store import Counter, GreylistAnswer, GreylistQuestion, Seen
+from gateway.ports.store import Counter, GreylistAnswer, GreylistMark, GreylistQuestion, Seen
 
 
 class RedisStore:
@@ -38,12 +38,28 @@ class RedisStore:
             [
                 milliseconds(question.delay, 0),
                 milliseconds(question.window),
+                milliseconds(question.retention),
                 milliseconds(question.pass_lifetime),
-                question.auto_allow_after,
-                int(bool(question.client_key)),
+                question.auto_allow_after if question.client_key else 0,
+                milliseconds(question.auto_window),
+                # unique among the senders of one client is enough
+                self._link.hashed("sender", question.sender or question.key, 6),
+                "look" if question.look else "learn" if question.learn else "ask",
             ],
         )
         return GreylistAnswer(Seen(text_of(seen)), int(wait) / 1000, int(waited) / 1000)
+
+    async def greylist_mark(self, marks: Sequence[GreylistMark]) -> None:
+        """Record them in one round trip."""
+        async with self._link.mapped():
+            pipeline = self._link.client.pipeline(transaction=False)
+            for mark in marks:
+                key = self._key("gl", "client" if mark.is_client else "key", mark.key)
+                if mark.lifetime > 0:
+                    pipeline.set(key, "A" if mark.is_client else "P", px=milliseconds(mark.lifetime))
+                else:
+                    pipeline.delete(key)
+            await pipeline.execute()
 
     async def count(self, counters: Sequence[Counter]) -> tuple[float, ...]:
         """Add all amounts by one script."""

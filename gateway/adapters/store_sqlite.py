@@ -18,12 +18,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from gateway.adapters.store_greylist import KeyState, in_window, step
+from gateway.adapters.store_greylist import ClientState, KeyState, in_window, marked, step
 from gateway.mail.finding import Why
 from gateway.ports.clock import Clock
 from gateway.ports.failure import PortFailure
 from gateway.ports.ledger import Entry
-from gateway.ports.store import Counter, GreylistAnswer, GreylistQuestion
+from gateway.ports.store import Counter, GreylistAnswer, GreylistMark, GreylistQuestion
 
 _T = TypeVar("_T")
 _BUSY_MILLISECONDS = 150
@@ -31,16 +31,17 @@ _OPEN_TRIES = 10
 _OPEN_PAUSE = 0.02
 _PURGE_SECONDS = 30.0
 _PURGE_ROWS = 500
-_TABLES = ("keys", "passes", "counts", "vals", "ledger")
+_TABLES = ("seen", "clients", "counts", "vals", "ledger")
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS keys (id TEXT PRIMARY KEY, first REAL, passed INTEGER, expires REAL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS passes (id TEXT PRIMARY KEY, number INTEGER, expires REAL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS seen (id TEXT PRIMARY KEY, first REAL, passed INTEGER, expires REAL,
+                                 learnt INTEGER) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS clients (id TEXT PRIMARY KEY, allowed INTEGER, expires REAL, passes TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS counts (id TEXT PRIMARY KEY, bucket INTEGER, current INTEGER, previous INTEGER,
                                    expires REAL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS vals (id TEXT PRIMARY KEY, value TEXT, expires REAL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS ledger (id TEXT PRIMARY KEY, owner TEXT, expires REAL) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS keys_expires ON keys (expires);
-CREATE INDEX IF NOT EXISTS passes_expires ON passes (expires);
+CREATE INDEX IF NOT EXISTS seen_expires ON seen (expires);
+CREATE INDEX IF NOT EXISTS clients_expires ON clients (expires);
 CREATE INDEX IF NOT EXISTS counts_expires ON counts (expires);
 CREATE INDEX IF NOT EXISTS vals_expires ON vals (expires);
 CREATE INDEX IF NOT EXISTS ledger_expires ON ledger (expires);
@@ -68,6 +69,10 @@ class SqliteStore:
     async def greylist(self, question: GreylistQuestion) -> GreylistAnswer:
         """Ask and record in one transaction."""
         return await self._call(lambda connection: self._greylist(connection, question))
+
+    async def greylist_mark(self, marks: Sequence[GreylistMark]) -> None:
+        """Record them in one transaction."""
+        await self._call(lambda connection: self._mark(connection, marks))
 
     async def count(self, counters: Sequence[Counter]) -> tuple[float, ...]:
         """Add all amounts in one transaction and return the counts."""
@@ -207,26 +212,32 @@ class SqliteStore:
     def _greylist(self, connection: sqlite3.Connection, question: GreylistQuestion) -> GreylistAnswer:
         now = self._now()
         row = connection.execute(
-            "SELECT first, passed, expires FROM keys WHERE id = ? AND expires > ?", (question.key, now)
+            "SELECT first, passed, expires, learnt FROM seen WHERE id = ? AND expires > ?", (question.key, now)
         ).fetchone()
-        passes = 0
+        kept = None
         if question.client_key:
             kept = connection.execute(
-                "SELECT number FROM passes WHERE id = ? AND expires > ?", (question.client_key, now)
+                "SELECT allowed, expires, passes FROM clients WHERE id = ? AND expires > ?", (question.client_key, now)
             ).fetchone()
-            passes = kept[0] if kept else 0
-        taken = step(now, question, KeyState(row[0], bool(row[1]), row[2]) if row else None, passes)
-        if state := taken.state:
-            connection.execute(
-                "INSERT OR REPLACE INTO keys VALUES (?, ?, ?, ?)",
-                (question.key, state.first, int(state.passed), state.expires),
-            )
-        if taken.passes is not None:
-            connection.execute(
-                "INSERT OR REPLACE INTO passes VALUES (?, ?, ?)",
-                (question.client_key, taken.passes, now + question.pass_lifetime),
-            )
+        taken = step(
+            now,
+            question,
+            KeyState(row[0], bool(row[1]), row[2], bool(row[3])) if row else None,
+            ClientState.decode(bool(kept[0]), *kept[1:]) if kept else None,
+        )
+        _keep(connection, question.key, taken.state)
+        _keep(connection, question.client_key, taken.client)
         return taken.answer
+
+    def _mark(self, connection: sqlite3.Connection, marks: Sequence[GreylistMark]) -> None:
+        now = self._now()
+        for mark in marks:
+            if (kept := marked(now, mark)) is not None:
+                _keep(connection, mark.key, kept)
+            elif mark.is_client:
+                connection.execute("DELETE FROM clients WHERE id = ?", (mark.key,))
+            else:
+                connection.execute("DELETE FROM seen WHERE id = ?", (mark.key,))
 
     def _count(self, connection: sqlite3.Connection, counter: Counter) -> float:
         now = self._now()
@@ -272,3 +283,15 @@ class SqliteStore:
 
 def _rows(key: str, recipients: Sequence[str]) -> list[str]:
     return [f"{key}|{recipient}" for recipient in recipients]
+
+
+def _keep(connection: sqlite3.Connection, key: str, kept: KeyState | ClientState | None) -> None:
+    if isinstance(kept, KeyState):
+        connection.execute(
+            "INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?, ?)",
+            (key, kept.first, int(kept.passed), kept.expires, int(kept.learnt)),
+        )
+    elif kept is not None:
+        connection.execute(
+            "INSERT OR REPLACE INTO clients VALUES (?, ?, ?, ?)", (key, int(kept.allowed), kept.expires, kept.encode())
+        )

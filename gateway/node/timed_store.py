@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from gateway.ports.failure import PortFailure
 from gateway.ports.ledger import Entry, LedgerStore
-from gateway.ports.store import Counter, GreylistAnswer, GreylistQuestion
+from gateway.ports.store import Counter, GreylistAnswer, GreylistMark, GreylistQuestion
 
 T = TypeVar("T")
 
@@ -27,6 +27,10 @@ class TimedStore:
     async def greylist(self, question: GreylistQuestion) -> GreylistAnswer:
         """As the inner store."""
         return await self._timed("greylist", self._inner.greylist(question))
+
+    async def greylist_mark(self, marks: Sequence[GreylistMark]) -> None:
+        """As the inner store."""
+        await self._timed("greylist_mark", self._inner.greylist_mark(marks))
 
     async def count(self, counters: Sequence[Counter]) -> tuple[float, ...]:
         """As the inner store."""

@@ -17,7 +17,8 @@ from typing import Protocol
 class Seen(StrEnum):
     """What the store knows of a greylisting key (RFC 6647)."""
 
-    FIRST = "first"  # never seen, or its retry window has passed: recorded now
+    FIRST = "first"  # never seen, or forgotten: recorded now
+    EXPIRED = "expired"  # came back after its retry window: recorded anew, as if first
     EARLY = "early"  # seen, but the delay is not over
     PASSED = "passed"  # this very attempt came after the delay and inside the window
     KNOWN = "known"  # passed before, and the pass has not run out (prolonged by this call)
@@ -27,7 +28,9 @@ class Seen(StrEnum):
 @dataclass(frozen=True, slots=True)
 class GreylistQuestion:
     """One question about a greylisting key. Times in seconds. client_key counts passes of the client for auto-allow;
-    '' switches that off. learn: record, but answer as if known."""
+    '' switches that off. sender: who it was, since only passes of different ones inside auto_window count (''
+    each key is one). learn: keep the key for the whole window, as one whose delay is over at its next use. look: record
+    nothing."""
 
     key: str
     client_key: str
@@ -35,15 +38,36 @@ class GreylistQuestion:
     window: float
     pass_lifetime: float
     auto_allow_after: int
+    sender: str = ""
+    auto_window: float = 7 * 86400.0
+    learn: bool = False
+    look: bool = False
+
+    @property
+    def retention(self) -> float:
+        """How long a waiting key is kept: beyond its window, so that a late retry is known as one."""
+        return self.window if self.learn else self.window * 1.5
 
 
 @dataclass(frozen=True, slots=True)
 class GreylistAnswer:
-    """seen, seconds left until the delay is over (EARLY, FIRST), seconds since the first attempt (PASSED)."""
+    """seen, seconds left until the delay is over (EARLY, FIRST, EXPIRED), seconds since the first attempt (PASSED;
+    EXPIRED: since the forgotten one). near: from what this process remembers, since the store is out."""
 
     seen: Seen
     wait: float = 0.0
     waited: float = 0.0
+    near: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GreylistMark:
+    """What an operator says of a greylisting key: passed (a client_key: waits no more) for lifetime seconds from its
+    last use; 0: forget it."""
+
+    key: str
+    is_client: bool
+    lifetime: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +84,10 @@ class Store(Protocol):
 
     async def greylist(self, question: GreylistQuestion) -> GreylistAnswer:
         """Ask and record in one atomic step."""
+        ...
+
+    async def greylist_mark(self, marks: Sequence[GreylistMark]) -> None:
+        """Record what an operator says of keys."""
         ...
 
     async def count(self, counters: Sequence[Counter]) -> tuple[float, ...]:

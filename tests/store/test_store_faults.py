@@ -127,7 +127,7 @@ async def test_what_has_run_out_is_purged(tmp_path: Path) -> None:
     await store.put("last", "v", 10)
     await store.close()
     left = sqlite3.connect(tmp_path / "s")
-    assert [left.execute(f"SELECT count(*) FROM {t}").fetchone()[0] for t in ("keys", "counts", "vals")] == [0, 0, 1]
+    assert [left.execute(f"SELECT count(*) FROM {t}").fetchone()[0] for t in ("seen", "counts", "vals")] == [0, 0, 1]
     left.close()
 
 
