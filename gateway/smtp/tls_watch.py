@@ -170,7 +170,8 @@ def watched(context: ssl.SSLContext, facts: Facts) -> Iterator[ssl.SSLContext]:
     try:
         yield lease
     finally:
-        lease.real = None
+        # the transport behind facts.write must not live on with the lease
+        lease.real, lease.facts = None, Facts()
         if len(_free) < LEASES:
             _free.append(lease)
 
