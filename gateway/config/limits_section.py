@@ -38,6 +38,11 @@ class LimitsSettings(BaseModel):
         limits.SESSIONS_PER_NODE, ge=0, description="sessions a node, shared evenly by its workers; 0: no such limit"
     )
     junk_commands: int = Field(limits.JUNK_COMMANDS, ge=1, description="unknown commands a session (the last: 421)")
+    fruitless_commands: int = Field(
+        limits.FRUITLESS_COMMANDS,
+        ge=100,
+        description="NOOP, RSET, HELP, VRFY, EXPN, EHLO, HELO and refused RCPT since the last MAIL (the next: 421)",
+    )
     header_octets: int = Field(limits.HEADER_OCTETS, ge=65536, le=8 * 1024**2, description="largest header, octets")
     header_fields: int = Field(limits.HEADER_FIELDS, ge=100, le=20000, description="header fields a message")
     mime_depth: int = Field(limits.MIME_DEPTH, ge=5, le=1000, description="MIME parts inside MIME parts")

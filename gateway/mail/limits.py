@@ -54,6 +54,9 @@ SESSIONS_PER_NETWORK: Final = 200
 NETWORK_BITS: Final = {4: 24, 6: 64}
 """What one customer of a provider commonly has; by IP version."""
 JUNK_COMMANDS: Final = 5
+FRUITLESS_COMMANDS: Final = 300
+"""NOOP, RSET, HELP, VRFY, EXPN, EHLO, HELO and refused RCPT: Postfix allows 100 of some of them, and here a whole
+envelope of greylisted recipients must have room."""
 MEMORY_PERCENT: Final = 95
 """Used memory of the control group (or the machine) above which no new session begins."""
 MEMORY_OCTETS: Final = 0
@@ -96,6 +99,7 @@ class WireLimits:
     sessions_per_network: int = SESSIONS_PER_NETWORK
     sessions_per_node: int = SESSIONS_PER_NODE
     junk_commands: int = JUNK_COMMANDS
+    fruitless_commands: int = FRUITLESS_COMMANDS
     header_octets: int = HEADER_OCTETS
     header_fields: int = HEADER_FIELDS
     mime_depth: int = MIME_DEPTH
@@ -137,6 +141,7 @@ recipients a transaction | RECIPIENTS | - | recipients | too-many-recipients | R
 errors before replies slow down | ERRORS_SOFT | - | errors_soft | the reply, a second later | as in Postfix
 errors a session | ERRORS_HARD | - | errors_hard | too-many-errors | Postfix smtpd_hard_error_limit
 unknown commands a session | JUNK_COMMANDS | - | junk_commands | 421 4.7.0 to the last | our own
+fruitless commands since the last MAIL | FRUITLESS_COMMANDS | - | fruitless_commands | too-many-errors | Postfix: 100
 transactions a session | TRANSACTIONS_PER_SESSION | - | transactions | too-many-transactions | our own
 message | MESSAGE_OCTETS | octets | message_octets | too-big | RFC 1870; others take 25 to 150 MiB
 header | HEADER_OCTETS | octets | header_octets | header-too-big | Postfix header_size_limit is 100 KiB a field

@@ -31,6 +31,7 @@ from gateway.delivery.routes import Route, Router
 from gateway.delivery.stamp import Identity
 from gateway.delivery.url import MailstoreUrl
 from gateway.mail.limits import TARPIT_SLOTS
+from gateway.node.descriptors import make_room
 from gateway.node.timed_store import TimedStore
 from gateway.ops.metrics import MetricsObserver
 from gateway.pipeline import Pipeline
@@ -121,13 +122,14 @@ def worker_for(
     remember = settings.limits.ledger_remember
     ledger = DeliveryLedger(shared, secret, remember, observer.ledger_result) if remember else None
     router = router_for(settings, observer, ledger)
+    limits = settings.limits.wire(settings.worker_count)
     services = Services(
         identity=identity_of(settings),
         pipeline=Pipeline(Ports(dns, store, router, clock, router.listed, router.live)),
         policy=policy,
         relay=relay_for(settings, router),
         observer=observer,
-        limits=settings.limits.wire(settings.worker_count),
+        limits=replace(limits, sessions=make_room(limits.sessions)),
         postmaster_domain=postmaster_domain(settings),
         keeps_requiretls=lambda: router.keeps_requiretls,
         reply_read=router.reply_read,

@@ -27,6 +27,8 @@ NOT_SMTP: Final = frozenset(
 )
 """Words of other protocols: a browser or a scanner was led here, and behind them comes text of a third party."""
 NOT_OFFERED: Final = frozenset({"AUTH", "ETRN", "TURN", "ATRN", "SEND", "SOML", "SAML", "XCLIENT", "XFORWARD"})
+FRUITLESS: Final = frozenset({"NOOP", "RSET", "HELP", "VRFY", "EXPN", "EHLO", "HELO"})
+"""Verbs that bring no mail; a refused RCPT is another."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -51,6 +53,7 @@ class Commands:
         self._xclient = xclient
         self._chunking = chunking
         self._junk = 0
+        self._fruitless = 0
         self._transactions = 0
         self.own_refusal = False
         """The last answer was refused here, so the reception has not counted it."""
@@ -88,9 +91,10 @@ class Commands:
         if refused is not None:
             return verb, self.protocol(*refused)
         try:
-            return verb, await method(self, rest.strip(b" \t"))
+            reply = await method(self, rest.strip(b" \t"))
         except Refused as error:
-            return verb, self.protocol(*error.parts)
+            reply = self.protocol(*error.parts)
+        return verb, self._count_fruitless(verb, reply)
 
     def chunk(self, line: bytes) -> Chunk | Reply | None:
         """What a BDAT announces, with the refusal that the state asks for; None: the line is no BDAT. A Reply: nobody
@@ -121,6 +125,16 @@ class Commands:
         if self._junk >= self._limits.junk_commands:
             return self.protocol(421, "4.7.0", "Too many unknown commands", close=True)
         return self.protocol(code, "5.5.1" if code == 502 else "5.5.2", text)
+
+    def _count_fruitless(self, verb: str, reply: Reply) -> Reply:
+        # cheap for the client and not quite so for us: without an end, one session keeps a worker busy
+        if verb == "MAIL" and reply.code == 250:
+            self._fruitless = 0
+        elif verb in FRUITLESS or (verb == "RCPT" and reply.code >= 400):
+            self._fruitless += 1
+            if self._fruitless > self._limits.fruitless_commands:
+                return self.reason("too-many-errors")
+        return reply
 
     # ---- the client as a listed host tells it
 

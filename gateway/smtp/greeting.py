@@ -160,7 +160,15 @@ class Door:
     # ---- the greeting
 
     async def greet(self, reception: Reception) -> Reply | Turned:
-        """Judge the connection, and see whether the client waits for our word. Raises what the reception raises."""
+        """Judge the connection, and see whether the client waits for our word. Raises what the reception raises.
+
+        A flood of connections that are left at once must not keep checks and sessions busy: who goes ends the work."""
+        try:
+            return await self._wire.while_there(self._greet(reception))
+        except ClientLost:
+            return Turned(None, "lost")
+
+    async def _greet(self, reception: Reception) -> Reply | Turned:
         loop, connection = asyncio.get_running_loop(), reception.connection
         delay = min(self._server.services.limits.greeting_delay, limits.TARPIT_SECONDS)
         first, self._first = self._first, False

@@ -11,10 +11,13 @@ Known gaps: a flood that fills a worker within those seconds still makes it refu
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+from typing import Final, Protocol
 
 from gateway.mail import limits
 from gateway.smtp.wire import ClientLost, IdleTimeout, Wire
+
+TURNS: Final = 8
+"""Commands of a worker between two looks at what else has come."""
 
 
 class Pokable(Protocol):
@@ -28,10 +31,11 @@ class Pokable(Protocol):
 class Idle:
     """The waiting sessions of one worker. patience: seconds that a wait for a command may last."""
 
-    __slots__ = ("_patience", "_since")
+    __slots__ = ("_patience", "_since", "_turns")
 
     def __init__(self, patience: float) -> None:
         self._patience = patience
+        self._turns = 0
         # the longest wait first: a wait is entered at its beginning and keeps its place until a whole command is there
         self._since: dict[Pokable, float] = {}
 
@@ -49,8 +53,16 @@ class Idle:
         if session not in self._since:
             raise IdleTimeout
 
+    async def turn(self, session: Pokable) -> None:
+        """A whole command came: it does not wait any more. Now and then the other sessions come first: one whose buffer
+        is full of commands would else keep the worker to itself until the last of them is answered."""
+        self.busy(session)
+        self._turns += 1
+        if not self._turns % TURNS:
+            await asyncio.sleep(0)
+
     def busy(self, session: Pokable) -> None:
-        """It does not wait any more: a command came, or it has ended."""
+        """It does not wait any more."""
         self._since.pop(session, None)
 
     def end_one(self) -> bool:

@@ -33,6 +33,7 @@ log = logging.getLogger("mxgw.smtp")
 BACKLOG: Final = 1024
 LAST_WORDS: Final = 3.0
 """Seconds in which the last that connected before the sockets closed hear their 421."""
+SEND_BUFFER_OCTETS: Final = 32 * 1024
 ROOM_SHARE: Final = 10
 """A full worker has a tenth more sessions at most while idle ones are ending."""
 _ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -51,6 +52,8 @@ def make_listening_socket(host: str, port: int) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # what is accepted inherits it: a client that does not read may not fill megabytes of the kernel with replies
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_OCTETS)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind((host, port))

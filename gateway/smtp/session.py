@@ -214,7 +214,7 @@ class Session(SMTP):
                 if self._wire.received > heard:
                     reception.client_spoke()
                 continue
-            self._server.idle.busy(self)
+            await self._server.idle.turn(self)
             chunk = commands.chunk(command) if isinstance(command, bytes) else None
             if chunk is None:
                 await self._obey(command, reception, commands, transfer)
@@ -373,15 +373,16 @@ class Session(SMTP):
         quiet = (ended == "quit" or self._reception is None) and not self._wire.buffer
         if quiet or not self._plain or transport is None:
             return ended
-        if transport.can_write_eof() and not transport.is_closing():
-            transport.write_eof()
         deadline, octets = self.loop.time() + LINGER, 0
         try:
+            if transport.can_write_eof() and not transport.is_closing():
+                # raises OSError where the client has reset the connection and the loop does not know it yet
+                transport.write_eof()
             while octets < limits.MEBIBYTE:
                 octets += len(self._wire.buffer)
                 self._wire.buffer.clear()
                 await self._wire.more(deadline)
-        except (ClientLost, IdleTimeout):
+        except (ClientLost, IdleTimeout, OSError):
             pass
         return ended
 

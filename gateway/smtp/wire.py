@@ -10,10 +10,13 @@ Known gaps: none.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from enum import Enum
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from gateway.mail import limits
+
+T = TypeVar("T")
 
 HIGH_WATER: Final = limits.READ_CHUNK_OCTETS
 """Above this many unread octets the transport stops reading; one more read of the loop may still come."""
@@ -43,6 +46,7 @@ class Wire:
     __slots__ = (
         "_discarding",
         "_loop",
+        "_on_gone",
         "_paused",
         "_skipped",
         "_transport",
@@ -57,6 +61,7 @@ class Wire:
         self._loop = loop
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._on_gone: Callable[[], object] | None = None
         self._paused = False
         self._discarding = False
         self._skipped = 0
@@ -87,11 +92,13 @@ class Wire:
     def end(self) -> None:
         """The client has closed its sending side."""
         self.ended = True
+        self._tell()
         self.poke()
 
     def lose(self) -> None:
         """The connection is gone."""
         self.lost = True
+        self._tell()
         self.poke()
 
     def poke(self) -> None:
@@ -99,7 +106,30 @@ class Wire:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
+    def _tell(self) -> None:
+        if self._on_gone is not None and self.gone:
+            self._on_gone()
+
     # ---- the reader's side
+
+    @property
+    def gone(self) -> bool:
+        """Nothing can come any more, and nothing is left to read."""
+        return self.lost or (self.ended and not self.buffer)
+
+    async def while_there(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do this work unless the client is gone, or goes meanwhile: then it is cancelled, and ClientLost is raised."""
+        task = self._loop.create_task(work)
+        self._on_gone = task.cancel
+        self._tell()
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if task.cancelled() and self.gone:
+                raise ClientLost from None
+            raise
+        finally:
+            self._on_gone = None
 
     async def more(self, deadline: float) -> None:
         """Wait for something new: octets, or a poke. deadline: on the loop's clock.

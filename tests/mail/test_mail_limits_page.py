@@ -25,6 +25,8 @@ TAIL = """
 
 - **Command and text lines** with their CRLF. A command line that is too long is skipped to its end and costs one error;
   a text line that is too long costs the message. Text lines reach the mailstore octet by octet as they came.
+- **Fruitless commands**: NOOP, RSET, HELP, VRFY, EXPN, EHLO, HELO and each refused RCPT; a MAIL that is accepted begins the
+  count anew.
 - **Header**: from the first field to the CRLF before the empty line. Lines that continue a field do not count as fields.
 - **MIME**: lines that begin as a delimiter of an open multipart, and the part headers behind them. A message without
   multiparts is one part of depth 1; a forwarded message counts as a level of its own.

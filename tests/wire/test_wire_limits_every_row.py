@@ -175,6 +175,22 @@ async def _() -> Said:
         return await last(c, await c.ask("XYZZY"))
 
 
+@row("fruitless commands since the last MAIL")
+async def _() -> Said:
+    async with house() as h, connect(h.port) as c:
+        await greeted(c)
+        assert (await c.ask("MAIL FROM:<>")).code == 250
+        lines = [b"NOOP", b"HELP", b"VRFY u", b"RSET", b"EHLO client.example"] * (limits.FRUITLESS_COMMANDS // 5)
+        await c.send(b"".join(line + b"\r\n" for line in lines))
+        said = [(await c.reply()).code for _ in lines]
+        assert set(said) == {250, 214, 252}
+        # a transaction begins the count anew
+        assert (await c.ask("MAIL FROM:<>")).code == 250
+        await c.send(b"NOOP\r\n" * limits.FRUITLESS_COMMANDS)
+        assert {(await c.reply()).code for _ in range(limits.FRUITLESS_COMMANDS)} == {250}
+        return await last(c, await c.ask("NOOP"))
+
+
 @row("transactions a session")
 async def _() -> Said:
     async with house() as h, connect(h.port) as c:
