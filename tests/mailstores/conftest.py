@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,11 +31,10 @@ class Pem:
 
 
 @pytest.fixture(scope="session")
-def pem(tmp_path_factory: pytest.TempPathFactory) -> Pem:
-    folder = tmp_path_factory.mktemp("pem")
+def pem() -> Iterator[Pem]:
+    # Exim reads its key as its own user, who cannot enter pytest's folders
+    folder = Path(tempfile.mkdtemp(prefix="mxgw-pem-"))
     folder.chmod(0o755)
-    for above in folder.parents[:2]:
-        above.chmod(0o755)  # Exim reads its key as its own user
     ca = trustme.CA()
     ca.cert_pem.write_to_path(folder / "ca.pem")
     trustme.CA().cert_pem.write_to_path(folder / "strange.pem")
@@ -43,7 +44,8 @@ def pem(tmp_path_factory: pytest.TempPathFactory) -> Pem:
         made.private_key_pem.write_to_path(folder / f"{name}-key.pem")
     for file in folder.iterdir():
         file.chmod(0o644)
-    return Pem(folder)
+    yield Pem(folder)
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session")
