@@ -3,16 +3,18 @@
 pyspf evaluates; it calls for DNS in the middle of its recursion, so it runs in a greenlet of its own and its one DNS
 hook hands each question out. Limits of section 4.6.4 are pyspf's: 10 terms, 2 void look-ups, 10 MX and PTR names.
 Ours: a failing PTR look-up is "no match" (section 5.5), ``exp=`` is never fetched (the text is the domain owner's
-and goes nowhere), a name of one label has no policy (section 4.3).
+and goes nowhere), a name of one label has no policy (section 4.3), ``redirect=`` counts where it is followed and
+not where it is read, and is known in any case.
 
     step = evaluation.start()
     while isinstance(step, SpfQuestion): step = evaluation.answered(...) or evaluation.unanswered(...)
 
-Known gaps: ``redirect=`` counts against the limit even where a mechanism matched before it.
+Known gaps: none.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
@@ -122,7 +124,38 @@ def _printable(text: str) -> str:
     return "".join(char if char.isascii() and char.isprintable() else "?" for char in text)[:200]
 
 
+_MODIFIER = re.compile(r"(?:^|(?<= ))(?:redirect|exp)=", re.IGNORECASE)
+
+
 class _Query(spf.query):  # type: ignore[misc]
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._reading: list[list[int]] = []
+        """Records in work, innermost last: depth of includes, and calls to ``check_lookups`` that only mean that a
+        redirect= was read."""
+
+    def check0(self, record: str | None, recursion: int) -> Any:
+        """Evaluate one record."""
+        text = _MODIFIER.sub(lambda match: match[0].lower(), record or "")
+        self._reading.append([recursion, sum(term.startswith("redirect=") for term in text.split(" "))])
+        try:
+            return super().check0(text, recursion)
+        finally:
+            self._reading.pop()
+
+    def check1(self, record: str | None, domain: str, recursion: int) -> Any:
+        """Begin a record: the first, an include's (one level down) or a redirect's (on the same level)."""
+        if self._reading and self._reading[-1][0] == recursion:
+            super().check_lookups()
+        return super().check1(record, domain, recursion)
+
+    def check_lookups(self) -> None:
+        """Count a term that asks DNS (section 4.6.4)."""
+        if self._reading and self._reading[-1][1]:
+            self._reading[-1][1] -= 1
+            return
+        super().check_lookups()
+
     def get_explanation(self, spec: str) -> None:  # noqa: ARG002
         return None
 

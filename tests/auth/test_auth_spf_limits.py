@@ -41,6 +41,34 @@ async def test_terms_are_counted_through_includes(terms: int, outcome: str) -> N
     assert len(asked) <= 1 + 10
 
 
+REDIRECTS = [
+    # nine terms and one that matches: the redirect is not followed
+    (9, "a redirect=r.test", "pass"),
+    # nine terms and the redirect are ten, ten and it eleven
+    (9, "redirect=r.test", "pass"),
+    (9, "REDIRECT=r.test", "pass"),
+    (10, "redirect=r.test", "permerror"),
+    (10, "Redirect=r.test", "permerror"),
+]
+
+
+@pytest.mark.parametrize(("terms", "rest", "outcome"), REDIRECTS)
+async def test_a_redirect_counts_where_it_is_followed(terms: int, rest: str, outcome: str) -> None:
+    hosts = "".join(f"h{n}.test. A 198.51.100.{n}\n" for n in range(terms))
+    text = " ".join(f"a:h{n}.test" for n in range(terms))
+    zone = f'd.test. TXT "v=spf1 {text} {rest}"\nd.test. A {CLIENT}\nr.test. TXT "v=spf1 ip4:{CLIENT} -all"\n{hosts}'
+    assert (await judged(zone))[0].outcome == outcome
+
+
+async def test_redirects_in_a_chain_and_in_includes_are_counted() -> None:
+    chain = "".join(f'r{n}.test. TXT "v=spf1 redirect=r{n + 1}.test"\n' for n in range(12))
+    assert (await judged(f'd.test. TXT "v=spf1 redirect=r0.test"\n{chain}'))[0].outcome == "permerror"
+    assert (await judged(f'd.test. TXT "v=spf1 include:r0.test -all"\n{chain}'))[0].outcome == "permerror"
+    loop = 'd.test. TXT "v=spf1 redirect=d.test"\n'
+    found, asked = await judged(loop)
+    assert (found.outcome, len(asked)) == ("permerror", 1)
+
+
 @pytest.mark.parametrize(("voids", "outcome"), [(2, "pass"), (3, "permerror")])
 async def test_void_look_ups(voids: int, outcome: str) -> None:
     text = " ".join(f"a:v{n}.test" for n in range(voids))
