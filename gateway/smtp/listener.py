@@ -221,7 +221,6 @@ class SmtpServer:
         self._client_of[session] = connection.client_ip
         return None
 
-
     def _makes_room(self) -> bool:
         # those that are told to go take a moment: not more than some above the limit meanwhile
         above = len(self._sessions) - self.services.limits.sessions
