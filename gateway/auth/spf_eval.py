@@ -27,6 +27,10 @@ from gateway.mail.address import NULL, AddressError, ReversePath, parse_domain
 from gateway.mail.finding import Outcome
 
 Identity = Literal["mailfrom", "helo"]
+MAX_RECORD_OCTETS = 8192
+"""Section 3.4 asks for 450 and less; the longest records in use have some 4,000."""
+MAX_TERM_OCTETS = 512
+"""No domain is longer than 253 octets; pyspf's time to expand macros grows with the square of a term."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +186,15 @@ def _lookup(name: str, rtype: str, strict: Any, timeout: Any) -> list[tuple[tupl
     if parent is None:
         raise spf.TempError("SPF outside of an evaluation")
     records = parent.switch(SpfQuestion(name, rtype))
+    if rtype == "TXT" and any(_too_long(record) for record in records):
+        raise spf.PermError("the record is too long")
     return [((name, rtype), _rdata(record, rtype)) for record in records]
+
+
+def _too_long(record: str) -> bool:
+    if len(record) <= MAX_TERM_OCTETS or record[:6].lower() != "v=spf1":
+        return False
+    return len(record) > MAX_RECORD_OCTETS or any(len(term) > MAX_TERM_OCTETS for term in record.split(" "))
 
 
 def _rdata(record: str, rtype: str) -> Any:
