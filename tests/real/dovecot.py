@@ -93,7 +93,9 @@ protocol lmtp {{
     def messages(self, user: str = "user@example.com") -> list[bytes]:
         """What was delivered to a user (Dovecot's own fields on top), oldest first."""
         folder = self.mail / user / "new"
-        return [path.read_bytes() for path in sorted(folder.iterdir())] if folder.is_dir() else []
+        # by time: the microseconds in a name have no leading zeros
+        found = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime_ns) if folder.is_dir() else []
+        return [path.read_bytes() for path in found]
 
     def close(self) -> None:
         """Stop it and remove the folder."""
