@@ -14,10 +14,10 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from gateway.auth.author import author
+from gateway.auth.author import Author, author
 from gateway.auth.dkim_verify import read_signatures
 from gateway.auth.dmarc_eval import Applied, Identifier, align, discover, to_walk
-from gateway.auth.dmarc_record import Record, choose_record
+from gateway.auth.dmarc_record import LEVELS, Record, choose_record
 from gateway.auth.orgdomain import Records, walk
 from gateway.auth.public_suffix import evaluate_by_list, organisational_by_list, suffix_list
 from gateway.checks.dkim import keys
@@ -31,10 +31,12 @@ from gateway.ports.failure import PortFailure
 
 _UNTOLD = Cause("dns", Why.BUDGET, "no cause was given")
 _MOST_UNKNOWN = 50
+_MOST_AUTHORS = 4
 
 
 async def dmarc(tx: Transaction, ports: Ports, settings: CheckSettings) -> Finding | None:
-    """pass, fail, none, permerror (not exactly one author domain, or a broken record) or temperror.
+    """pass, fail, none, permerror (not exactly one author domain, or a broken record) or temperror. With several author
+    domains ``policy`` is the strictest of those that did not pass.
 
     Evidence: author_domain, policy (none, quarantine or reject: what is asked for, t=y applied; absent while unknown),
     tag (p, sp or np: where that stands), published (what stands there), testing (t=y), record_domain, org_domain,
@@ -44,12 +46,10 @@ async def dmarc(tx: Transaction, ports: Ports, settings: CheckSettings) -> Findi
     assert isinstance(settings, DmarcSettings)
     if tx.message is None:
         return None
-    found = author(tx.message)
+    found, identifiers = author(tx.message), _identifiers(tx)
     domain = found.domain
     if not domain:
-        reason = "several-author-domains" if len(found.domains) > 1 else "no-author-domain"
-        return Finding("dmarc", Outcome.PERMERROR, reason, {"author_domains": found.domains, "policy": "none"})
-    identifiers = _identifiers(tx)
+        return await _not_one(found, identifiers, ports.dns)
     names = list(walk(domain))
     if settings.compare_public_suffix_list:
         await asyncio.to_thread(suffix_list)
@@ -57,6 +57,23 @@ async def dmarc(tx: Transaction, ports: Ports, settings: CheckSettings) -> Findi
     records = await _records(ports.dns, names)
     finding = await _judge(domain, identifiers, records, ports.dns)
     return _compared(finding, domain, identifiers, records) if settings.compare_public_suffix_list else finding
+
+
+async def _not_one(found: Author, identifiers: Sequence[Identifier], dns: Resolver) -> Finding:
+    """No one author domain (RFC 9989 section 5.3.1): no result, but the strictest policy of those who are named without
+    being authenticated, so that a second From is no way around it."""
+
+    async def judge(domain: str) -> Finding:
+        return await _judge(domain, identifiers, await _records(dns, walk(domain)), dns)
+
+    judged = await asyncio.gather(*(judge(domain) for domain in found.domains[:_MOST_AUTHORS]))
+    asked = [str(one.evidence["policy"]) for one in judged if one.outcome is Outcome.FAIL]
+    evidence: dict[str, Fact] = {
+        "author_domains": found.domains,
+        "policy": max(asked, key=LEVELS.index, default="none"),
+    }
+    reason = "several-author-domains" if len(found.domains) > 1 else "no-author-domain"
+    return Finding("dmarc", Outcome.PERMERROR, reason, evidence)
 
 
 async def _judge(domain: str, identifiers: Sequence[Identifier], records: Records, dns: Resolver) -> Finding:
@@ -68,9 +85,7 @@ async def _judge(domain: str, identifiers: Sequence[Identifier], records: Record
         return Finding.unknown("dmarc", applied, {"author_domain": domain})
     if applied.record.broken:
         return Finding("dmarc", Outcome.PERMERROR, "bad-record", {**evidence, "record_domain": applied.domain})
-    more = {
-        name for start in to_walk(domain, applied, identifiers) for name in walk(start)
-    } - records.keys()
+    more = {name for start in to_walk(domain, applied, identifiers) for name in walk(start)} - records.keys()
     exists, others = await asyncio.gather(_exists(dns, domain, applied), _records(dns, sorted(more)))
     alignment = align(domain, applied.record, identifiers, {**records, **others})
     evidence = {**_evidence(domain, applied, exists), "aligned": alignment.aligned}

@@ -215,6 +215,32 @@ async def test_none_or_several_author_domains_are_permerror(field: str, reason: 
     assert (found.outcome, found.reason) == (Outcome.PERMERROR, reason)
 
 
+SEVERAL = [
+    ("a@example.com, b@evil.test", {}, "reject"),
+    ("a@evil.test, b@quarantine.test, c@none.test", {}, "quarantine"),
+    ("a@none.test, b@nobody.test", {}, "none"),
+    ("a@example.com, b@evil.test", {"dkim": signed(evil_test="pass")}, "reject"),
+    ("a@example.com, b@quarantine.test", {"dkim": signed(example_com="pass")}, "quarantine"),
+    ("a@example.com, b@quarantine.test", {"dkim": signed(example_com="pass", quarantine_test="pass")}, "none"),
+    ("a@example.com, b@evil.test@evil.test", {}, "reject"),
+    ("a@dead.test, b@example.com", {}, "reject"),
+]
+
+
+@pytest.mark.parametrize(("field", "facts", "policy"), SEVERAL)
+async def test_of_several_author_domains_the_strictest_policy_counts(field: str, facts: dict, policy: str) -> None:
+    records = {"example.com": "reject", "quarantine.test": "quarantine", "none.test": "none"}
+    texts = {f"_dmarc.{name}": f"v=DMARC1; p={level}" for name, level in records.items()}
+    found = await judge(DictZone(texts, fails=("_dmarc.dead.test",)), field, **facts)
+    assert (found.outcome, found.evidence["policy"]) == (Outcome.PERMERROR, policy)
+
+
+async def test_many_author_domains_cost_little() -> None:
+    zone = DictZone({})
+    await judge(zone, ", ".join(f"a@x{n}.example{n}.com" for n in range(40)))
+    assert len(zone.asked) <= 4 * 3
+
+
 # ---- the comparison with RFC 7489
 
 
