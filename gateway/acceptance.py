@@ -21,6 +21,7 @@ from gateway.delivery.stamp import stamp
 from gateway.evidence.record import Notes
 from gateway.mail.address import Mailbox
 from gateway.mail.disposition import policy_domain
+from gateway.mail.greylist_text import greylist_text
 from gateway.mail.limits import OFF_LOOP_OCTETS, WireLimits
 from gateway.mail.message import Message
 from gateway.mail.mime_shape import too_complex
@@ -75,7 +76,8 @@ def refusal_of(judged: Judgement, observer: Observer, verb: str) -> Reply:
     reason = judged.verdict.reason
     if reason not in REPLIES:
         reason = "local-policy-defer" if judged.verdict.effective is Action.DEFER else "blocked"
-    reply = reply_for(reason, judged.tx.id, about=policy_domain(judged.tx))
+    text = greylist_text(judged.tx) if reason == "greylisted" else None
+    reply = reply_for(reason, judged.tx.id, text, about=policy_domain(judged.tx))
     observer.reply(verb, reply.code, reason)
     return reply
 

@@ -13,7 +13,7 @@ from gateway.checks.dkim import dkim
 from gateway.checks.dmarc import dmarc
 from gateway.checks.dnsbl import dnsbl
 from gateway.checks.forwarder import forwarder
-from gateway.checks.greylist import greylist
+from gateway.checks.greylist import greylist, greylist_content
 from gateway.checks.helo import helo
 from gateway.checks.iprev import iprev
 from gateway.checks.loop import loop
@@ -40,4 +40,5 @@ CHECKS: tuple[Check, ...] = (
     Check("arc", Phase.CONTENT, arc, "dns", 10.0),
     Check("dmarc", Phase.CONTENT, dmarc, "dns", 10.0, after=("dkim",)),
     Check("forwarder", Phase.CONTENT, forwarder, "dns", 1.0, after=("dkim",)),
+    Check("greylist", Phase.CONTENT, greylist_content, "store", 0.3, needs_client=True, after=("dkim", "dmarc")),
 )

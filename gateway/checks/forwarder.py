@@ -37,7 +37,7 @@ async def forwarder(tx: Transaction, ports: Ports, settings: CheckSettings) -> F
                 return _passed(tx, str(network), "client")
     unknown: Cause | None = None
     for method, domain, cause in _proven(tx):
-        entry = _entry(domain, settings.domains)
+        entry = entry_for(domain, settings.domains)
         if entry and cause is None:
             return _passed(tx, entry, method)
         if entry:
@@ -53,7 +53,7 @@ def _passed(tx: Transaction, entry: str, by: str) -> Finding:
     return Finding("forwarder", Outcome.PASS, reason, {"entry": entry, "by": by})
 
 
-def _entry(domain: str, listed: tuple[str, ...]) -> str:
+def entry_for(domain: str, listed: tuple[str, ...]) -> str:
     """The entry that names the domain: itself, or ``*.`` and a parent of it."""
     for entry in listed:
         name = entry.lower().rstrip(".")

@@ -1,11 +1,9 @@
 """Under which name a sending party is greylisted: the surest identity there is, so that pools of hosts count as one.
 
 SPF pass: the reverse-path's domain. Else a confirmed reverse name: its parent domain. Else the client's network with
-the reverse-path and the recipient.
+the reverse-path and the recipient. Organisational domains are those of the public suffix list.
 
-Known gaps: the organisational domain is an approximation without DNS and public suffix data: the last two labels, or
-three where the last but one is short and the last has two letters (``example.co.uk``); ``example.github.io`` is cut
-too short, which only makes neighbours share a pass.
+Known gaps: nodes whose lists differ in age may cut a rare name differently.
 """
 
 from __future__ import annotations
@@ -13,6 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from gateway.auth.public_suffix import organisational_by_list
 from gateway.checks.rate import network_of
 from gateway.mail.address import Mailbox, parse_literal
 from gateway.mail.finding import Outcome
@@ -23,6 +22,9 @@ _SRS0 = re.compile(r"srs0[=+-][^=]+=[^=]+=([^=]+)=(.+)")
 _SRS1 = re.compile(r"srs1[=+-][^=]+=[^=]+=[=+-][^=]+=[^=]+=([^=]+)=(.+)")
 _PRVS = re.compile(r"(?:prvs|btv\d=?)=[0-9a-z]+==?(.+)")
 _PRVS_OLD = re.compile(r"prvs=([^=]+)=[0-9a-f]{10}")
+_TOKEN = re.compile(r"(?<![0-9a-z])(?=[0-9a-f]*[0-9])[0-9a-f]{6,}(?![0-9a-z])")
+_DAY_STAMP = re.compile(r"prvs=[0-9](\d{3})[0-9a-f]{6}=.+|prvs=[^=]+=[0-9](\d{3})[0-9a-f]{6}")
+_STAMP_DAYS = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +37,13 @@ class GreylistKey:
 
 
 def organisation(domain: str) -> str:
-    """The approximate organisational domain of a name in lower case."""
-    labels = domain.rstrip(".").split(".")
-    if len(labels) <= 2:
-        return ".".join(labels)
-    wide = len(labels[-1]) == 2 and len(labels[-2]) <= 3
-    return ".".join(labels[-3:] if wide else labels[-2:])
+    """The organisational domain of a name in lower case; a public suffix stands for itself."""
+    return organisational_by_list(domain.rstrip("."))
 
 
 def normalised(mailbox: Mailbox) -> str:
-    """A mailbox without what changes from one message to the next: case, +tag, numbers, SRS, prvs and BATV."""
+    """A mailbox without what changes from one message to the next: case, +tag, numbers and hexadecimal tokens (VERP),
+    SRS, prvs and BATV."""
     local, domain = mailbox.local_part.lower(), mailbox.domain
     for pattern in (_SRS1, _SRS0):
         if match := pattern.fullmatch(local):
@@ -53,25 +52,21 @@ def normalised(mailbox: Mailbox) -> str:
     if match := _PRVS_OLD.fullmatch(local) or _PRVS.fullmatch(local):
         local = match[1]
     local = local.split("+", 1)[0] or local
-    return f"{re.sub(r'[0-9]+', '#', local)}@{domain}"
+    return f"{re.sub(r'[0-9]+', '#', _TOKEN.sub('#', local))}@{domain}"
 
 
 def key_of(tx: Transaction, settings: GreylistSettings) -> GreylistKey:
     """The key of this client, reverse-path and recipient, from the findings so far."""
     assert tx.rcpt is not None
-    spf, iprev = tx.findings.get("spf"), tx.findings.get("iprev")
+    spf = tx.findings.get("spf")
     if spf and spf.outcome is Outcome.PASS and (domain := spf_domain(tx)):
         client = f"spf:{organisation(domain)}"
         return GreylistKey("spf", client, f"{client}|{tx.rcpt.domain}")
-    name = str(iprev.evidence.get("name", "")) if iprev and iprev.outcome is Outcome.PASS else ""
-    # a generic name says which provider, not which party: a whole dial-up pool must not share a pass
-    if name and iprev and not iprev.evidence.get("generic"):
-        client = f"ptr:{organisation(name.lower())}"
+    if name := confirmed_name(tx):
+        client = f"ptr:{organisation(name)}"
         return GreylistKey("ptr", client, f"{client}|{tx.rcpt.domain}")
     client = f"net:{network_of(tx.connection.client_ip, settings.ipv4_prefix, settings.ipv6_prefix)}"
-    path = tx.envelope.reverse_path if tx.envelope else None
-    sender = normalised(path) if isinstance(path, Mailbox) else "<>"
-    return GreylistKey("net", client, f"{client}|{sender}|{normalised(tx.rcpt)}")
+    return GreylistKey("net", client, f"{client}|{sender_of(tx)}|{normalised(tx.rcpt)}")
 
 
 def spf_domain(tx: Transaction) -> str:
@@ -81,3 +76,32 @@ def spf_domain(tx: Transaction) -> str:
         return "" if path.is_literal else path.domain
     name = tx.hello.name.lower() if tx.hello else ""
     return "" if parse_literal(name) is not None else name
+
+
+def confirmed_name(tx: Transaction) -> str:
+    """The client's confirmed reverse name in lower case; '' where there is none, or a generic one: that says which
+    provider, not which party, and a whole dial-up pool must not share a pass."""
+    iprev = tx.findings.get("iprev")
+    if iprev is None or iprev.outcome is not Outcome.PASS or iprev.evidence.get("generic"):
+        return ""
+    return str(iprev.evidence.get("name", "")).lower()
+
+
+def sender_of(tx: Transaction) -> str:
+    """The reverse-path as senders are told apart."""
+    path = tx.envelope.reverse_path if tx.envelope else None
+    return normalised(path) if isinstance(path, Mailbox) else "<>"
+
+
+def answers_own_mail(tx: Transaction) -> bool:
+    """Whether a null reverse-path comes to an address that was signed by BATV (prvs) in the last seven days. The
+    signature is the mailstore's to verify, which it does when it is asked for the recipient."""
+    path = tx.envelope.reverse_path if tx.envelope else None
+    if isinstance(path, Mailbox) or tx.rcpt is None:
+        return False
+    match = _DAY_STAMP.fullmatch(tx.rcpt.local_part.lower())
+    if match is None:
+        return False
+    # the stamp is the day, modulo 1000, on which the signature runs out: seven days after it was made
+    left = (int(match[1] or match[2]) - int(tx.now // 86400)) % 1000
+    return left <= _STAMP_DAYS

@@ -11,7 +11,7 @@ from __future__ import annotations
 from ipaddress import IPv4Network, IPv6Network
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from gateway.mail import limits
 
@@ -61,20 +61,46 @@ class GreylistSettings(CheckSettings):
     """Greylisting (RFC 6647). suspicious: only first contacts that look odd; unknown: all without an SPF pass or a
     sound reverse name; all: everybody; learn records and never defers."""
 
+    _forwarders: ForwarderSettings | None = PrivateAttr(None)
+
+    @property
+    def forwarders(self) -> ForwarderSettings:
+        """``checks.forwarder`` beside it."""
+        return self._forwarders or ForwarderSettings()
+
+    def beside(self, forwarders: ForwarderSettings) -> GreylistSettings:
+        """The same that knows the forwarders."""
+        copy = self.model_copy()
+        copy._forwarders = forwarders
+        return copy
+
     mode: Literal["off", "learn", "suspicious", "unknown", "all"] = "suspicious"
     delay: float = Field(120.0, ge=0, description="seconds; mode all uses delay_all")
     delay_all: float = Field(300.0, ge=0)
-    window: float = Field(86400.0, gt=0)
-    pass_lifetime: float = Field(36 * 86400.0, gt=0)
-    auto_allow_after: int = Field(2, ge=0, description="passes of other keys after which a client waits no more")
+    window: float = Field(86400.0, gt=0, description="a retry counts so long; 172800 for a site with little mail")
+    learn_window: float = Field(14 * 86400.0, gt=0, description="mode learn: what is seen once is remembered so long")
+    pass_lifetime: float = Field(36 * 86400.0, gt=0, description="from its last use")
+    auto_allow_after: int = Field(
+        2, ge=0, le=20, description="passes of different senders after which a client waits no more; 0: never"
+    )
+    auto_allow_window: float = Field(7 * 86400.0, gt=0, description="older passes do not count for auto_allow_after")
+    at_content: bool = Field(
+        False, description="mode suspicious: who has neither SPF nor DKIM for the author waits too, after the content"
+    )
+    answer: Literal["seconds", "plain", "neutral"] = Field(
+        "seconds", description="the reply names the seconds left, only greylisting, or neither"
+    )
     ipv4_prefix: int = Field(24, ge=8, le=32)
     ipv6_prefix: int = Field(64, ge=16, le=128)
     exempt_clients: tuple[Network, ...] = Field(
         (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128")), description="networks that never wait"
     )
-    exempt_domains: tuple[str, ...] = Field((), description="reverse-path domains (SPF pass needed)")
+    exempt_pools: bool = Field(True, description="large senders' pools that come with the product never wait")
+    exempt_domains: tuple[str, ...] = Field(
+        (), description="and these: reverse-path domains or SPF includes (SPF pass needed), confirmed reverse names"
+    )
     exempt_local_parts: tuple[str, ...] = ("postmaster", "abuse")
-    dnsbl_score: float = Field(1.0, description="a score of this or more is suspicious")
+    dnsbl_score: float = Field(0.0, ge=0, description="a score above 0 and not below this is suspicious")
 
 
 class RecipientSettings(CheckSettings):
@@ -168,8 +194,14 @@ class ChecksSettings(BaseModel):
     forwarder: ForwarderSettings = ForwarderSettings()
     loop: LoopSettings = LoopSettings()
 
+    _greylist: GreylistSettings = PrivateAttr()
+
+    def model_post_init(self, _context: object, /) -> None:
+        """Greylisting spares the forwarders of the section beside it."""
+        self._greylist = self.greylist.beside(self.forwarder)
+
     def of(self, check: str) -> CheckSettings:
         """The section of a check; KeyError-like AttributeError for an unknown name."""
-        section = getattr(self, check)
+        section = self._greylist if check == "greylist" else getattr(self, check)
         assert isinstance(section, CheckSettings)
         return section

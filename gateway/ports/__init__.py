@@ -10,8 +10,11 @@ from dataclasses import dataclass
 
 from gateway.ports.clock import Clock
 from gateway.ports.dns import Resolver
+from gateway.ports.greylist import GreylistDesk, NoDesk
 from gateway.ports.mailstore import RecipientDirectory
 from gateway.ports.store import Store
+
+_NO_DESK = NoDesk()
 
 
 def _nowhere(domain: str) -> bool:  # noqa: ARG001
@@ -22,7 +25,8 @@ def _nowhere(domain: str) -> bool:  # noqa: ARG001
 class Ports:
     """The ports that checks may use. Tests and ``mxgw explain`` put other adapters behind them. listed: whether the
     recipients of a domain stand in a list of our own; then nothing about them is kept in the store. live: whether a
-    session with a domain's mailstore is open, so that asking costs a round trip only."""
+    session with a domain's mailstore is open, so that asking costs a round trip only. greylist: the operator's
+    desk."""
 
     dns: Resolver
     store: Store
@@ -30,3 +34,4 @@ class Ports:
     clock: Clock
     listed: Callable[[str], bool] = _nowhere
     live: Callable[[str], bool] = _nowhere
+    greylist: GreylistDesk = _NO_DESK

@@ -17,7 +17,6 @@ from gateway.mail.finding import Cause, Finding, Outcome, Why
 from gateway.mail.transaction import Connection, Envelope, Hello, Transaction
 from gateway.policy.settings import GreylistSettings
 from gateway.ports import Ports
-from gateway.ports.failure import PortFailure
 
 
 class Clock:
@@ -40,6 +39,10 @@ GENERIC = Finding("iprev", Outcome.PASS, "confirmed", {"name": "p1-2-0-192.isp.e
 
 def unknown(check: str) -> Finding:
     return Finding.unknown(check, Cause("dns", Why.TIMEOUT))
+
+
+def partly_known(**evidence: float) -> Finding:
+    return Finding.unknown("dnsbl", Cause("dns", Why.TIMEOUT), evidence)
 
 
 def tx_with(*found: Finding, ip: str = "192.0.2.7", rcpt: Mailbox = RCPT, path: str = "anna") -> Transaction:
@@ -76,7 +79,9 @@ async def ask(tx: Transaction, ports: Ports | None = None, **settings: object) -
         ("suspicious", [GENERIC], "fail", "first"),
         ("suspicious", [PTR, Finding("helo", Outcome.FAIL, "own-name")], "fail", "first"),
         ("suspicious", [PTR, Finding("pregreet", Outcome.FAIL, "early-talker")], "fail", "first"),
-        ("suspicious", [PTR, Finding("dnsbl", Outcome.FAIL, "listed", {"score": 2.0})], "fail", "first"),
+        ("suspicious", [PTR, Finding("dnsbl", Outcome.FAIL, "listed", {"score": 0.5})], "fail", "first"),
+        ("suspicious", [PTR, partly_known(score=3.0, score_least=1.0)], "fail", "first"),
+        ("suspicious", [PTR, partly_known(score=3.0, score_least=-1.0)], "pass", "skipped"),
         ("suspicious", [NO_PTR, Finding("dnsbl", Outcome.PASS, "allowed", {"score": -2.0})], "pass", "bypass"),
         ("suspicious", [unknown("spf"), unknown("iprev"), unknown("helo"), unknown("dnsbl")], "pass", "skipped"),
         ("suspicious", [], "pass", "skipped"),
@@ -112,8 +117,10 @@ async def test_a_retry_passes_and_is_known() -> None:
 
 
 async def test_without_a_store_nothing_is_known() -> None:
-    with pytest.raises(PortFailure):
-        await ask(tx_with(NO_PTR), Ports(BrokenResolver(), BrokenStore(), None, Clock()))  # type: ignore[arg-type]
+    found = await ask(tx_with(NO_PTR), Ports(BrokenResolver(), BrokenStore(), None, Clock()))  # type: ignore[arg-type]
+    assert (found.outcome, found.evidence["state"]) == (Outcome.TEMPERROR, "skipped_store")
+    assert found.cause
+    assert found.cause.port == "store"
 
 
 def test_keys_prefer_the_surest_identity() -> None:
@@ -140,6 +147,10 @@ def test_keys_prefer_the_surest_identity() -> None:
         ("prvs=anna=0123456789", "anna@x.org"),
         ("btv1==01234567890==anna", "anna@x.org"),
         ("+", "+@x.org"),
+        ("bounces+8811-user=example.com", "bounces@x.org"),
+        ("0100018c9d2a4b17-9f1b3c2d-000000", "#-#-#@x.org"),
+        ("msprvs1=19abcdef=bounces-77", "msprvs#=#=bounces-#@x.org"),
+        ("facade", "facade@x.org"),
     ],
 )
 def test_what_changes_from_mail_to_mail_is_left_out(local: str, result: str) -> None:
@@ -148,7 +159,8 @@ def test_what_changes_from_mail_to_mail_is_left_out(local: str, result: str) -> 
 
 @pytest.mark.parametrize(
     ("name", "result"),
-    [("a.b.example.org", "example.org"), ("a.example.co.uk", "example.co.uk"), ("a.b.c.de", "b.c.de"), ("org", "org")],
+    [("a.b.example.org", "example.org"), ("a.example.co.uk", "example.co.uk"), ("a.b.c.de", "c.de"), ("org", "org"),
+     ("x.anna.github.io", "anna.github.io")],
 )
-def test_organisations_are_approximate(name: str, result: str) -> None:
+def test_organisations_are_those_of_the_public_suffix_list(name: str, result: str) -> None:
     assert organisation(name) == result
