@@ -24,7 +24,7 @@ from gateway.mail.disposition import policy_domain
 from gateway.mail.greylist_text import greylist_text
 from gateway.mail.limits import OFF_LOOP_OCTETS, WireLimits
 from gateway.mail.message import Message
-from gateway.mail.mime_shape import too_complex
+from gateway.mail.mime_shape import is_busy, too_complex
 from gateway.mail.phase import Phase
 from gateway.mail.reply import REPLIES, Reply, reply_for
 from gateway.mail.transaction import Transaction
@@ -90,7 +90,7 @@ def is_refusal(verdict: Verdict) -> bool:
 async def mime_too_complex(message: Message, limits: WireLimits) -> bool:
     """Whether its MIME structure is beyond what readers can be asked to take."""
     look = functools.partial(too_complex, message, depth=limits.mime_depth, parts=limits.mime_parts)
-    return await asyncio.to_thread(look) if message.size > OFF_LOOP_OCTETS else look()
+    return await asyncio.to_thread(look) if message.size > OFF_LOOP_OCTETS or is_busy(message) else look()
 
 
 def split(tx: Transaction, groups: Sequence[Group], notes: Notes) -> list[Part]:

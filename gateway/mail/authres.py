@@ -26,6 +26,7 @@ from gateway.mail.verdict import Verdict
 # RFC 2045 tokens less what simple readers trip over (quotes, percent signs); all else is quoted
 _TOKEN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,299}")
 _MAILBOX = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}@[A-Za-z0-9][A-Za-z0-9.-]{0,254}")
+MAX_READ, MAX_READ_OCTETS = 100, 64 * 1024
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")
 _DKIM_WORDS = frozenset(Outcome) - {Outcome.SOFTFAIL}
 _DMARC_WORDS = frozenset({Outcome.NONE, Outcome.PASS, Outcome.FAIL, Outcome.TEMPERROR, Outcome.PERMERROR})
@@ -149,14 +150,18 @@ def _word(finding: Finding, words: frozenset[Outcome], otherwise: Outcome) -> Ou
 
 def claims(message: Message, authserv_id: str, header_prefix: str = "X-Gateway-") -> tuple[HeaderField, ...]:
     """The fields to drop before ours go on top: each Authentication-Results of our authserv-id in any spelling (case,
-    folding, comments, quotes, version, U-label), and each field whose name has our prefix."""
+    folding, comments, quotes, version, U-label), and each field whose name has our prefix. Of the results, so much is
+    read as honest mail can have (``MAX_READ``, ``MAX_READ_OCTETS``); what is below goes unread."""
     ours, prefix = _comparable(authserv_id), header_prefix.lower()
-    return tuple(
-        item
-        for item in message.fields
-        if (prefix and item.name.startswith(prefix))
-        or (item.name == "authentication-results" and _claims(message.value(item), ours))
-    )
+    dropped, read, octets = [], 0, 0
+    for item in message.fields:
+        if prefix and item.name.startswith(prefix):
+            dropped.append(item)
+        elif item.name == "authentication-results":
+            read, octets = read + 1, octets + item.end - item.start
+            if read > MAX_READ or octets > MAX_READ_OCTETS or _claims(message.value(item), ours):
+                dropped.append(item)
+    return tuple(dropped)
 
 
 def _claims(value: bytes, ours: str) -> bool:
@@ -204,8 +209,8 @@ def _decoded(word: str) -> str:
 
 def _comparable(name: str) -> str:
     text = re.sub(r"[\x00-\x20\x7f]", "", _INVISIBLE.sub("", name)).rstrip(".").lower()
-    if text.isascii():
-        return text
+    if text.isascii() or len(text) > 255 or any(len(label) > 63 for label in text.split(".")):
+        return text  # idna's time grows with the square of a label, even of one that cannot be
     try:
         return idna.encode(text, uts46=True).decode("ascii").lower()
     except (idna.IDNAError, UnicodeError):

@@ -17,10 +17,13 @@ from gateway.mail import limits
 from gateway.mail.message import Message, Octets
 
 PART_HEADER_OCTETS = 16384
+COMPARISONS = 1_000_000
+"""Delimiter lines times the multiparts that are open: two open ones have room for as many lines as one may look at."""
+BUSY_LINES = 2000
 LINE_OCTETS = 256
 """A delimiter has at most 70 octets and its hyphens; more is read for those who wrote longer ones."""
 
-_TYPE = re.compile(rb"(?:^|\n)content-type[ \t]*:((?:[^\r\n]|\r\n[ \t])*)", re.IGNORECASE)
+_TYPE = re.compile(rb"(?:^|\n)content-type[ \t]*:((?:[^\r\n]++|\r\n[ \t])*+)", re.IGNORECASE)
 _BOUNDARY = re.compile(
     rb"""boundary[ \t\r\n]*=[ \t\r\n]*(?:"((?:[^"\\\r\n]|\\.){1,200})"|([^\s;"]{1,200}))""", re.IGNORECASE
 )
@@ -32,12 +35,14 @@ class _Scan:
 
     depth: int
     parts: int
+    header_octets: int
+    """What all headers together may have: no more than the message, for those of different parts do not overlap."""
     open: list[tuple[bytes, int]] = field(default_factory=list)
     parts_seen: int = 1
     deepest: int = 1
 
     def over(self) -> bool:
-        return self.parts_seen > self.parts or self.deepest > self.depth
+        return self.parts_seen > self.parts or self.deepest > self.depth or self.header_octets < 0
 
     def enter(self, header: bytes, depth: int) -> None:
         """Take in the header of an entity that lies at that depth."""
@@ -46,10 +51,13 @@ class _Scan:
             if header.startswith(b"\r\n"):
                 return
             own, blank, header = header.partition(b"\r\n\r\n")
+            self.header_octets -= len(own)
+            if self.header_octets < 0:
+                return
             match = _TYPE.search(own)
             media = match[1].strip().lower() if match else b""
             if match and media.startswith(b"multipart/"):
-                boundary = _BOUNDARY.search(match[1])
+                boundary = _BOUNDARY.search(match[1][:PART_HEADER_OCTETS])
                 if boundary:
                     name = re.sub(rb"\\(.)", rb"\1", boundary[1]) if boundary[1] else boundary[2]
                     self.open.append((name, depth + 1))
@@ -68,26 +76,34 @@ def too_complex(message: Message, *, depth: int = limits.MIME_DEPTH, parts: int 
     A message without multiparts is one part of depth 1. Linear in the message's octets; for a message of more than
     ``limits.OFF_LOOP_OCTETS`` it belongs into a thread.
     """
-    octets, scan = message.octets, _Scan(depth, parts)
+    octets, scan = message.octets, _Scan(depth, parts, message.size)
     top = bytes(octets[: min(message.body_start, limits.HEADER_OCTETS)])
     scan.enter(top + bytes(octets[message.body_start : message.body_start + PART_HEADER_OCTETS]), 1)
     # the first delimiter may stand at the very beginning of the body, behind the empty line's CRLF
     return bool(scan.open or scan.over()) and _walk(octets, max(0, message.body_start - 2), scan)
 
 
+def is_busy(message: Message) -> bool:
+    """So many lines like delimiters that ``too_complex`` belongs into a thread, small as the message may be."""
+    return not isinstance(message.octets, bytes) or message.octets.count(b"\r\n--") > BUSY_LINES
+
+
 def _walk(octets: Octets, position: int, scan: _Scan) -> bool:
-    looked = 0
+    looked = compared = 0
+    names = tuple(name for name, _ in scan.open)
     while not scan.over():
         position = octets.find(b"\r\n--", position)
         if position < 0:
             return False
         looked += 1
-        if looked > limits.MIME_DELIMITERS:
+        compared += len(scan.open)
+        if looked > limits.MIME_DELIMITERS or compared > COMPARISONS:
             return True
         position += 4
-        level = _level(bytes(octets[position : position + LINE_OCTETS]), scan.open)
-        if level is None:
+        line = octets[position : position + LINE_OCTETS]
+        if not line.startswith(names):  # most lines that begin with hyphens are text
             continue
+        level = next(level for level in range(len(names) - 1, -1, -1) if line.startswith(names[level]))
         name, depth = scan.open[level]
         after = position + len(name)
         # whatever was open inside has ended with it
@@ -95,17 +111,19 @@ def _walk(octets: Octets, position: int, scan: _Scan) -> bool:
             del scan.open[level:]
             if not scan.open:
                 return scan.over()
+            names = names[:level]
             continue
         del scan.open[level + 1 :]
         scan.parts_seen += 1
         scan.deepest = max(scan.deepest, depth)
-        header = bytes(octets[after : after + PART_HEADER_OCTETS])
+        header = _part_header(octets, after)
         scan.enter(header[header.find(b"\r\n") + 2 :] if b"\r\n" in header else b"", depth)
+        names = tuple(name for name, _ in scan.open)
     return True
 
 
-def _level(line: bytes, openings: list[tuple[bytes, int]]) -> int | None:
-    for level in range(len(openings) - 1, -1, -1):
-        if line.startswith(openings[level][0]):
-            return level
-    return None
+def _part_header(octets: Octets, start: int) -> bytes:
+    """What stands behind a delimiter: to the first empty line, or more where a message inside has its own header."""
+    end = octets.find(b"\r\n\r\n", start, start + PART_HEADER_OCTETS)
+    header = bytes(octets[start : end + 4]) if end >= 0 else b""
+    return header if header and b"message/" not in header.lower() else bytes(octets[start : start + PART_HEADER_OCTETS])
