@@ -103,7 +103,7 @@ class Session(SMTP):
     def eof_received(self) -> bool:
         """The client ends its side. What it sent is still answered, save over TLS, which has no half-close here."""
         self._wire.end()
-        return self._plain
+        return self._plain and not self._wire.detached
 
     def connection_lost(self, error: Exception | None) -> None:
         """The connection is gone. Nothing is cancelled: the task sees it at its next read or write."""

@@ -80,6 +80,11 @@ class Wire:
         self._transport = transport
         self._paused = False
 
+    @property
+    def detached(self) -> bool:
+        """A TLS handshake owns the transport."""
+        return self._transport is None
+
     def feed(self, octets: bytes) -> None:
         """Octets came."""
         self.buffer += octets

@@ -118,6 +118,17 @@ def test_a_handshake_that_succeeds_is_none_of_them(node, version):
     assert node.metric("mxgw_tls_handshakes_total", result="ok") == before + 1
 
 
+def test_a_client_that_leaves_right_after_the_handshake_is_no_news(node):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    before = node.metric("mxgw_tls_handshakes_total", result="ok")
+    for _ in range(20):
+        with plain(node) as client:
+            context.wrap_socket(client, suppress_ragged_eofs=True).close()
+    node.wait(lambda: node.metric("mxgw_tls_handshakes_total", result="ok") == before + 20, "all are counted")
+    assert node.events("log") == []
+
+
 def test_any_noise_is_a_cause_and_no_crash(node):
     good = ssl.MemoryBIO()
     hello = ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), good, server_hostname="mx.example.com")

@@ -60,7 +60,9 @@ def findings(tmp_path_factory):
 
 def test_nothing_is_above_low(findings):
     above = [finding for finding in findings.values() if finding["severity"] not in ("OK", "INFO", "LOW")]
-    assert above == []
+    # a TLS 1.2 session that is resumed by its id, on the same worker, is more than testssl.sh can follow over STARTTLS
+    puzzled = {"id": "sessionresumption_ID", "severity": "WARN", "finding": "check failed, pls report"}
+    assert [finding for finding in above if not puzzled.items() <= finding.items()] == []
 
 
 def test_it_looked_at_everything(findings):
