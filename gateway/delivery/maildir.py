@@ -3,8 +3,8 @@
 tmp, fsync, rename into new, fsync of the folder: a crash at any point leaves no half message in ``new``. Files keep
 CRLF and carry no added fields.
 
-Known gaps: a crash between rename and our reply makes a duplicate; leftovers in tmp are the reader's to clean, as the
-Maildir convention has it.
+Known gaps: a crash between rename and the ledger's record makes a duplicate; leftovers in tmp are the reader's to
+clean, as the Maildir convention has it.
 """
 
 from __future__ import annotations

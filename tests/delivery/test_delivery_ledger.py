@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -15,17 +16,24 @@ sys.path.insert(0, str(Path(__file__).parent))
 from parts import ANN, BOB, CID, outgoing, transaction
 
 from gateway.adapters.clock_system import SystemClock
+from gateway.adapters.dns_zone import ZoneResolver
 from gateway.adapters.store_broken import BrokenStore
 from gateway.adapters.store_memory import MemoryStore
 from gateway.delivery import ledger as ledger_module
 from gateway.delivery.fold import fold
 from gateway.delivery.ledger import DeliveryLedger
 from gateway.delivery.routes import Route, Router
+from gateway.delivery.stamp import Identity
+from gateway.evidence.explain import ExplainRequest, explain
 from gateway.mail.address import NULL, Mailbox
 from gateway.mail.finding import Why
 from gateway.mail.message import Message, OutgoingMessage
 from gateway.mail.transaction import Transaction
+from gateway.pipeline import Pipeline
+from gateway.policy.load import load_text
+from gateway.ports import Ports
 from gateway.ports.failure import PortFailure
+from gateway.ports.ledger import Entry
 from gateway.ports.mailstore import DeliveryResult, Handover, RecipientResult, RecipientStatus
 
 NAMED = b"Message-ID: <1@example.org>\r\nSubject: x\r\n\r\nhello\r\n"
@@ -286,6 +294,16 @@ async def test_another_recipient_reverse_path_or_content_is_another_message(clus
     assert handovers(await cluster.send(1, ANN)) == ["delivered-before"]
 
 
+async def test_without_a_ledger_a_retry_is_a_message_like_any_other() -> None:
+    mailstore = OneStore()
+    router = Router([Route(("example.com",), (mailstore,))])
+    for _ in range(2):
+        result = await router.deliver(transaction(ANN), outgoing(NAMED), 5.0)
+        assert (handovers(result), result.ledger, result.receipt) == (["delivered"], "", "")
+        router.reply_read(result)
+    assert len(mailstore.got) == 2
+
+
 async def test_clusters_with_different_secrets_know_nothing_of_each_other(time: Time) -> None:
     shared = MemoryStore(time)
     tx = transaction(ANN)
@@ -299,3 +317,22 @@ async def test_clusters_with_different_secrets_know_nothing_of_each_other(time: 
         result = await DeliveryLedger(shared, secret, 60.0).deliver(tx, outgoing(), 5.0, hand_over)
         assert handovers(result) == ["delivered"]
         assert result.receipt.isalnum()
+
+
+async def test_explain_never_asks_the_ledger() -> None:
+    class Asked(MemoryStore):
+        async def begin(self, *_: object) -> tuple[Entry, ...]:
+            raise AssertionError("explain hands nothing over")
+
+    clock, mailstore = SystemClock(), OneStore()
+    shared = Asked(clock)
+    router = Router([Route(("example.com",), (mailstore,))], ledger=DeliveryLedger(shared, b"secret", 60.0))
+    found = await explain(
+        ExplainRequest(ip_address("192.0.2.1"), "a.test", Mailbox("a", "sender.example"), (ANN,), NAMED),
+        pipeline=Pipeline(Ports(ZoneResolver.from_text(""), shared, router, clock), checks=()),
+        policy=load_text("version: 1\nmode: enforce\nrules: []\n", "policy.yaml"),
+        route=router.route_for,
+        identity=Identity("mx.test", "mx.test"),
+    )
+    assert found.reply.startswith("250 2.0.0")
+    assert mailstore.got == []

@@ -44,6 +44,7 @@ rules:
   - {id: bad-loop, at: content, when: {loop: fail}, then: reject, reason: loop}
 profiles:
   - {name: lenient, domains: [profile.example.com], mode: observe}
+  - {name: other, domains: [other.example.com]}
 """
 MESSAGE = Message.parse(b"From: a@sender.example\r\nSubject: x\r\n\r\nbody\r\n")
 LOOPING = Message.parse(b"Subject: loops\r\n\r\n")
