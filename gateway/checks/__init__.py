@@ -9,6 +9,7 @@ Known gaps: none.
 from __future__ import annotations
 
 from gateway.checks.arc import arc
+from gateway.checks.block import block
 from gateway.checks.dkim import dkim
 from gateway.checks.dmarc import dmarc
 from gateway.checks.dnsbl import dnsbl
@@ -26,15 +27,19 @@ from gateway.mail.phase import Phase
 
 CHECKS: tuple[Check, ...] = (
     #     name         phase          run        port         budget
+    Check("block", Phase.CONNECT, block, "", 1.0, needs_client=True),
     Check("iprev", Phase.CONNECT, iprev, "dns", 3.0, needs_client=True),
     Check("dnsbl", Phase.CONNECT, dnsbl, "dns", 4.0, needs_client=True),
     Check("rate", Phase.CONNECT, rate, "store", 0.3, needs_client=True),
     Check("pregreet", Phase.HELO, pregreet, "", 1.0, needs_client=True),
     Check("helo", Phase.HELO, helo, "dns", 3.0),
+    Check("block", Phase.MAIL, block, "", 1.0),
     Check("spf", Phase.MAIL, spf, "dns", 20.0, needs_client=True),
     Check("rate", Phase.MAIL, rate_messages, "store", 0.3, needs_client=True),
+    Check("block", Phase.RCPT, block, "", 1.0),
     Check("recipient", Phase.RCPT, recipient, "mailstore", 6.0),
     Check("greylist", Phase.RCPT, greylist, "store", 0.3, needs_client=True, after=("recipient",)),
+    Check("block", Phase.CONTENT, block, "", 1.0),
     Check("loop", Phase.CONTENT, loop, "", 1.0),
     Check("dkim", Phase.CONTENT, dkim, "dns", 10.0),
     Check("arc", Phase.CONTENT, arc, "dns", 10.0),

@@ -12,7 +12,7 @@ import argparse
 import asyncio
 import os
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,7 +105,7 @@ async def _explain(
     args: argparse.Namespace, request: ExplainRequest, settings: Settings, policy: Policy
 ) -> Explanation:
     from gateway.evidence.explain import explain
-    from gateway.node.compose import identity_of, live_ports, offline_ports, router_for
+    from gateway.node.compose import blocks_now, identity_of, live_ports, offline_ports, router_for
     from gateway.pipeline import Pipeline
 
     try:
@@ -115,6 +115,8 @@ async def _explain(
             ports = offline_ports(router_for(silent), args.zone)
         else:
             ports = live_ports(settings, router)
+            if args.config is not None:
+                ports = replace(ports, blocks=await blocks_now(settings))
     except (ValueError, OSError) as error:
         raise CommandError(DATAERR, str(error)) from error
     try:

@@ -5,6 +5,7 @@ Known gaps: none.
 
 from __future__ import annotations
 
+import logging
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ from gateway.adapters.store_near import NearStore
 from gateway.adapters.store_open import open_store
 from gateway.auth.arc_seal import Sealer
 from gateway.checks.recipient_cache import may_be_near
+from gateway.cluster.blocks import BlockTable, BlockWatch, listed
 from gateway.config import RouteSettings, Settings, split_address
 from gateway.config.arc_section import read_key
 from gateway.delivery.arc_sealing import SealingRelay
@@ -32,6 +34,8 @@ from gateway.delivery.stamp import Identity
 from gateway.delivery.url import MailstoreUrl
 from gateway.mail.limits import TARPIT_SLOTS
 from gateway.node.descriptors import make_room
+from gateway.node.duties import blocks_file, board_of
+from gateway.node.notices import BLOCKS, Notices
 from gateway.node.timed_store import TimedStore
 from gateway.ops.metrics import MetricsObserver
 from gateway.pipeline import Pipeline
@@ -39,12 +43,15 @@ from gateway.policy.model import Policy
 from gateway.ports import Ports
 from gateway.ports.clock import Clock
 from gateway.ports.dns import Asked, Resolver
+from gateway.ports.failure import PortFailure
 from gateway.ports.mailstore import Mailstore, RecipientDirectory
 from gateway.ports.observer import Observer
 from gateway.ports.store import Store
 from gateway.reception import Services
 from gateway.services import Relay
 from gateway.smtp.listener import SmtpServer
+
+log = logging.getLogger("mxgw.node")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +119,12 @@ def worker_for(
     policy: Callable[[], Policy],
     tls: Callable[[], ssl.SSLContext | None],
     observer: MetricsObserver,
+    notices: Notices,
 ) -> Worker:
     """Everything a worker needs. Raises ValueError for a store or mailstore that cannot be used."""
     clock = SystemClock()
+    blocks = BlockTable(clock)
+    notices.on(BLOCKS, blocks.told)
     dns = resolver_for(settings, clock, observer)
     secret = settings.secret.get_secret_value().encode() if settings.secret else b""
     shared = TimedStore(open_store(settings.store, settings.state_dir, clock, secret), observer.store_op)
@@ -125,7 +135,7 @@ def worker_for(
     limits = settings.limits.wire(settings.worker_count)
     services = Services(
         identity=identity_of(settings),
-        pipeline=Pipeline(Ports(dns, store, router, clock, router.listed, router.live)),
+        pipeline=Pipeline(Ports(dns, store, router, clock, router.listed, router.live, blocks=blocks)),
         policy=policy,
         relay=relay_for(settings, router),
         observer=observer,
@@ -143,6 +153,22 @@ def live_ports(settings: Settings, router: Router) -> Ports:
     """Real DNS, an empty store in memory: for ``mxgw explain`` on a node."""
     clock = SystemClock()
     return Ports(resolver_for(settings, clock), MemoryStore(clock), router, clock, router.listed, router.live)
+
+
+async def blocks_now(settings: Settings) -> BlockTable:
+    """The emergency blocks that stand on the board, or, where it is away, those of this node's last word: for
+    ``mxgw explain``."""
+    clock = SystemClock()
+    table = BlockTable(clock)
+    watch = BlockWatch(board := board_of(settings), clock, table.told, blocks_file(settings))
+    watch.start()
+    try:
+        table.fill(await listed(board))
+    except PortFailure:
+        log.warning("the board does not answer: emergency blocks as this node knew them last")
+    finally:
+        await board.close()
+    return table
 
 
 def zone_or_net(settings: Settings | None, zone: Path | None) -> Resolver:

@@ -9,14 +9,17 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from gateway.adapters.clock_system import SystemClock
 from gateway.adapters.store_open import open_board
 from gateway.cluster.agent import Agent, Duty
+from gateway.cluster.blocks import PERIOD, BlockWatch
 from gateway.cluster.membership import BEAT_SECONDS, Heartbeat
 from gateway.config import Settings
-from gateway.node.notices import Notices, Reports
+from gateway.node.notices import BLOCKS, Notices, Reports
 from gateway.ops.health import NodeHealth
 from gateway.ops.metrics import NodeMetrics
 from gateway.ports.board import Board
@@ -31,6 +34,11 @@ def board_of(settings: Settings) -> Board:
     return open_board(settings.store, settings.state_dir, SystemClock(), secret)
 
 
+def blocks_file(settings: Settings) -> Path:
+    """Where a node keeps the last word about emergency blocks."""
+    return settings.state_dir / "blocks.json"
+
+
 class Duties:
     """The node's side of the cluster. ``run`` until cancelled, then ``close``."""
 
@@ -43,7 +51,16 @@ class Duties:
         self._reports = reports
         self._board = board_of(settings)
         self._heartbeat = Heartbeat(self._board, settings.hostname, self._state)
-        self.agent = Agent((Duty("heartbeat", BEAT_SECONDS, self._heartbeat.turn),))
+        self._blocks = BlockWatch(
+            self._board, SystemClock(), partial(notices.tell, BLOCKS), blocks_file(settings)
+        )
+        self._blocks.start()
+        self.agent = Agent(
+            (
+                Duty("heartbeat", BEAT_SECONDS, self._heartbeat.turn),
+                Duty("blocks", PERIOD, self._blocks.turn),
+            )
+        )
 
     async def run(self) -> None:
         """All duties, again and again."""

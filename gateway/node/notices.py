@@ -9,8 +9,10 @@ Known gaps: none.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
+BLOCKS: Final = "blocks"
+"""Emergency blocks in force, as ``cluster.blocks.BlockWatch`` tells them."""
 Listener = Callable[[Any], None]
 
 

@@ -69,7 +69,9 @@ class Work:
         """Serve until drained. Returns the exit code: 0 when all sessions ended in time, else 1."""
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._drain.set)
         settings = self._settings
-        worker = self._worker = worker_for(settings, lambda: self._policy, lambda: self._tls, self._observer)
+        worker = self._worker = worker_for(
+            settings, lambda: self._policy, lambda: self._tls, self._observer, self._notices
+        )
         self._observer.known(
             (store.name for route in worker.router.routes for store in route.mailstores),
             (),

@@ -25,6 +25,10 @@ class CheckSettings(BaseModel):
     enabled: bool = True
 
 
+class BlockSettings(CheckSettings):
+    """Emergency blocks of the cluster (``mxgw block``); the blocks themselves stand on the cluster's board."""
+
+
 class IprevSettings(CheckSettings):
     """Forward-confirmed reverse DNS (RFC 8601 section 3)."""
 
@@ -180,6 +184,7 @@ class ChecksSettings(BaseModel):
     """``checks:`` of a policy: one section a check, by the names of ``gateway.checks.CHECKS``."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    block: BlockSettings = BlockSettings()
     iprev: IprevSettings = IprevSettings()
     pregreet: PregreetSettings = PregreetSettings()
     helo: HeloSettings = HeloSettings()

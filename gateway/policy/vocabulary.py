@@ -94,6 +94,7 @@ def _but(*left_out: Outcome) -> tuple[Outcome, ...]:
 _PLAIN = (Outcome.PASS, Outcome.NONE, Outcome.FAIL)
 
 VOCABULARY: Mapping[str, CheckWords] = {
+    "block": CheckWords(Phase.CONNECT, "", _PLAIN),
     "iprev": CheckWords(
         Phase.CONNECT,
         "dns",

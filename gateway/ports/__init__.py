@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from gateway.ports.blocks import Blocks, NoBlocks
 from gateway.ports.clock import Clock
 from gateway.ports.dns import Resolver
 from gateway.ports.greylist import GreylistDesk, NoDesk
@@ -15,6 +16,9 @@ from gateway.ports.mailstore import RecipientDirectory
 from gateway.ports.store import Store
 
 _NO_DESK = NoDesk()
+
+
+_NO_BLOCKS = NoBlocks()
 
 
 def _nowhere(domain: str) -> bool:  # noqa: ARG001
@@ -34,4 +38,6 @@ class Ports:
     clock: Clock
     listed: Callable[[str], bool] = _nowhere
     live: Callable[[str], bool] = _nowhere
+    blocks: Blocks = _NO_BLOCKS
+    """Emergency blocks in force."""
     greylist: GreylistDesk = _NO_DESK
