@@ -31,6 +31,7 @@ COMMANDS = {
     "block": ("gateway.cli.block", "shut a client, network, domain or mailbox out on all nodes for a while"),
     "unblock": ("gateway.cli.unblock", "lift such a block"),
     "blocks": ("gateway.cli.blocks", "list such blocks"),
+    "greylist": ("gateway.cli.greylist", "who waits, who would, and how to let somebody pass"),
     "doctor": ("gateway.cli.doctor", "look at what stands behind the node, and for ways around it"),
     "spf": ("gateway.cli.spf", "may this client use that domain?"),
     "dkim": ("gateway.cli.dkim", "do the signatures of a message hold?"),

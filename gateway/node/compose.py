@@ -35,6 +35,7 @@ from gateway.delivery.url import MailstoreUrl
 from gateway.mail.limits import TARPIT_SLOTS
 from gateway.node.descriptors import make_room
 from gateway.node.duties import blocks_file, board_of
+from gateway.node.greylist_desk import Desk
 from gateway.node.notices import BLOCKS, Notices
 from gateway.node.timed_store import TimedStore
 from gateway.ops.metrics import MetricsObserver
@@ -62,6 +63,7 @@ class Worker:
     router: Router
     dns: Resolver
     store: Store
+    greylist: Desk
 
 
 def router_for(settings: Settings, observer: Observer | None = None, ledger: DeliveryLedger | None = None) -> Router:
@@ -133,9 +135,10 @@ def worker_for(
     ledger = DeliveryLedger(shared, secret, remember, observer.ledger_result) if remember else None
     router = router_for(settings, observer, ledger)
     limits = settings.limits.wire(settings.worker_count)
+    desk = Desk(clock, observer.greylisted)
     services = Services(
         identity=identity_of(settings),
-        pipeline=Pipeline(Ports(dns, store, router, clock, router.listed, router.live, blocks=blocks)),
+        pipeline=Pipeline(Ports(dns, store, router, clock, router.listed, router.live, blocks, desk)),
         policy=policy,
         relay=relay_for(settings, router),
         observer=observer,
@@ -146,7 +149,7 @@ def worker_for(
     )
     slots = max(1, TARPIT_SLOTS // settings.worker_count)
     server = SmtpServer(services, tls=tls, spool_dir=settings.spool_dir, tarpit_slots=slots)
-    return Worker(server, router, dns, store)
+    return Worker(server, router, dns, store, desk)
 
 
 def live_ports(settings: Settings, router: Router) -> Ports:

@@ -17,8 +17,10 @@ from gateway.adapters.clock_system import SystemClock
 from gateway.adapters.store_open import open_board
 from gateway.cluster.agent import Agent, Duty
 from gateway.cluster.blocks import PERIOD, BlockWatch
+from gateway.cluster.greylist import GREYLIST_SECONDS, GreylistDuty, seal_of
 from gateway.cluster.membership import BEAT_SECONDS, Heartbeat
 from gateway.config import Settings
+from gateway.node import greylist_desk
 from gateway.node.notices import BLOCKS, Notices, Reports
 from gateway.ops.health import NodeHealth
 from gateway.ops.metrics import NodeMetrics
@@ -30,8 +32,12 @@ _LEAVE_SECONDS = 2.0
 
 def board_of(settings: Settings) -> Board:
     """The board beside the settings' store. Raises ValueError."""
-    secret = settings.secret.get_secret_value().encode() if settings.secret else b""
-    return open_board(settings.store, settings.state_dir, SystemClock(), secret)
+    return open_board(settings.store, settings.state_dir, SystemClock(), secret_of(settings))
+
+
+def secret_of(settings: Settings) -> bytes:
+    """The cluster's secret, b'' if there is none."""
+    return settings.secret.get_secret_value().encode() if settings.secret else b""
 
 
 def blocks_file(settings: Settings) -> Path:
@@ -55,9 +61,18 @@ class Duties:
             self._board, SystemClock(), partial(notices.tell, BLOCKS), blocks_file(settings)
         )
         self._blocks.start()
+        self._greylist = GreylistDuty(
+            self._board,
+            seal_of(secret_of(settings)),
+            settings.hostname,
+            partial(notices.tell, greylist_desk.NOTICE),
+            metrics.greylist_not_shared,
+        )
+        reports.on(greylist_desk.REPORT, self._greylist.hear)
         self.agent = Agent(
             (
                 Duty("heartbeat", BEAT_SECONDS, self._heartbeat.turn),
+                Duty("greylist", GREYLIST_SECONDS, self._greylist.turn),
                 Duty("blocks", PERIOD, self._blocks.turn),
             )
         )
@@ -70,6 +85,7 @@ class Duties:
         """Leave the cluster."""
         with contextlib.suppress(PortFailure, TimeoutError):
             await asyncio.wait_for(self._heartbeat.leave(), _LEAVE_SECONDS)
+            await asyncio.wait_for(self._greylist.count(), _LEAVE_SECONDS)
         await self._board.close()
 
     def _state(self) -> Mapping[str, Any]:

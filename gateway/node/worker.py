@@ -23,6 +23,7 @@ from typing import Any, Final
 
 from gateway.checks import CHECKS
 from gateway.config import Settings
+from gateway.node import greylist_desk
 from gateway.node.certificates import TlsSaid
 from gateway.node.channel import Channel, Said
 from gateway.node.compose import Worker, worker_for
@@ -72,6 +73,7 @@ class Work:
         worker = self._worker = worker_for(
             settings, lambda: self._policy, lambda: self._tls, self._observer, self._notices
         )
+        self._notices.on(greylist_desk.NOTICE, worker.greylist.adopt)
         self._observer.known(
             (store.name for route in worker.router.routes for store in route.mailstores),
             (),
@@ -143,6 +145,8 @@ class Work:
             self._lag = max(0.0, loop.time() - due)
             self._observer.loop_lag.observe(self._lag)
             self._channel.say(self._beat(worker))
+            if gathered := worker.greylist.take():
+                self._report(greylist_desk.REPORT, gathered)
 
     def _beat(self, worker: Worker) -> dict[str, Any]:
         sessions, inflight = worker.server.sessions, worker.router.inflight

@@ -19,6 +19,7 @@ from typing import Any, Final
 from gateway import __version__
 from gateway.mail.finding import Outcome, Why
 from gateway.mail.phase import Phase
+from gateway.ports.greylist import DELAYS, STATES
 from gateway.ports.observer import Record
 
 _FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
@@ -29,7 +30,6 @@ _RESULTS: Final = ("accepted", "deferred", "rejected", "aborted", "partly")
 _ENDED: Final = ("quit", "timeout", "lost", "refused", "drained", "error")
 _CONNECTED: Final = ("accepted", "refused_limit", "refused_drain", "proxy_error", "probe")
 _VERBS: Final = ("CONNECT", "EHLO", "HELO", "STARTTLS", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "NOOP", "QUIT", "VRFY")
-_GREYLIST: Final = ("first", "early", "passed", "known", "auto", "bypass", "skipped", "learn", "off")
 _LEDGER: Final = ("recorded", "delivered-before", "busy", "unavailable")
 _HANDED: Final = ("delivered", "deferred", "refused", "maybe", *(why.value for why in Why))
 _DNS: Final = ("ok", "nxdomain", "nodata", *(why.value for why in Why))
@@ -72,6 +72,7 @@ class MetricsObserver:
         self.handshake_failures = counter("tls_handshake_failures", "Failed TLS handshakes", "side", "cause")
         self.auth = {name: counter(name, f"{name} results", "result") for name in ("spf", "dkim", "dmarc", "arc")}
         self.greylist = counter("greylist", "Greylisting", "outcome")
+        self.greylist_delay = seconds("greylist_delay_seconds", "From first attempt to accepted one", buckets=DELAYS)
         self.rbl = counter("rbl_hits", "Listings by block or allow list", "list")
         self.rate = counter("ratelimit", "Rate limits", "rule", "outcome")
         self.failopen = counter("failopen", "Accepted though a check knew nothing", "check", "cause")
@@ -113,7 +114,7 @@ class MetricsObserver:
                 total.labels(outcome.value)
         for word in _LEDGER:
             self.ledger.labels(word)
-        for state in _GREYLIST:
+        for state in STATES:
             self.greylist.labels(state)
         for result in _DNS:
             for rtype in ("A", "AAAA", "TXT", "MX", "PTR"):
@@ -156,8 +157,6 @@ class MetricsObserver:
             evidence = found.get("evidence", {})
             if check in self.auth:
                 self.auth[check].labels(found["outcome"]).inc()
-            elif check == "greylist":
-                self.greylist.labels(str(evidence.get("state", found["reason"]))).inc()
             elif check == "dnsbl":
                 for name in evidence.get("listed", ()):
                     self.rbl.labels(str(name)).inc()
@@ -202,6 +201,12 @@ class MetricsObserver:
         self.dns.labels(rtype, result).inc()
         self.dns_seconds.observe(seconds)
 
+    def greylisted(self, state: str, waited: float) -> None:
+        """Greylisting judged an attempt; waited: seconds since the first one, where it passed."""
+        self.greylist.labels(state).inc()
+        if state == "passed":
+            self.greylist_delay.observe(waited)
+
     def ledger_result(self, word: str) -> None:
         """What the ledger meant for a hand-over; a word of ``delivery.ledger.WORDS``."""
         self.ledger.labels(word).inc()
@@ -236,6 +241,11 @@ class NodeMetrics:
             "mailstore_accepts_all", "1: it takes any recipient, so none can be verified", "route", "mailstore"
         )
         self.crashes = Counter("mxgw_worker_crashes", "Workers that ended unasked", registry=registry)
+        self._not_shared = Counter(
+            "mxgw_greylist_not_shared", "Keys first here and on another node", ("cause",), registry=registry
+        )
+        for cause in ("first", "secret"):
+            self._not_shared.labels(cause)
         for what in ("policy", "tls"):
             self._reload.labels(what).set(1)
 
@@ -261,6 +271,10 @@ class NodeMetrics:
         for probe in found:
             if probe["result"] in known:
                 self._accepts_all.labels(probe["route"], probe["mailstore"]).set(known[probe["result"]])
+
+    def greylist_not_shared(self, cause: str, number: int) -> None:
+        """Keys that were first on another node too, or nodes with another secret."""
+        self._not_shared.labels(cause).inc(number)
 
     def reloaded(self, what: str, ok: bool) -> None:
         """A reload of ``what`` (policy, tls) worked or not."""
