@@ -5,7 +5,6 @@ A real ledger and router stand behind the session; the mailstore takes all, or d
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
