@@ -16,6 +16,7 @@ from gateway.checks import Check
 from gateway.mail.finding import Finding
 from gateway.mail.phase import Phase
 from gateway.policy.load import load_text
+from gateway.smtp.listener import SEND_BUFFER_OCTETS
 
 LINGER = struct.pack("ii", 1, 0)
 
@@ -75,6 +76,31 @@ rules:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER)
         await until_empty(h)
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+async def test_a_client_that_does_not_read_holds_little_of_ours() -> None:
+    async with house(command_timeout=2.0, fruitless_commands=10**9) as h, connect(h.port) as c:
+        assert (await c.reply()).code == 220
+        c.reader._transport.pause_reading()  # type: ignore[attr-defined]
+        c.writer.write(b"HELP\r\n" * 1_000_000)
+        (session,) = h.server._sessions
+        held = 0
+        while h.server.sessions:
+            held = max(held, session._link.get_write_buffer_size() + len(session._output))
+            await asyncio.sleep(0.02)
+        in_kernel = 2 * SEND_BUFFER_OCTETS
+        print(f"{held} octets in the process, {in_kernel} in the kernel at most")
+        assert 1000 < held < 80 * 1024
+        assert h.watcher.ended == ["timeout"]
+
+
+async def test_the_kernels_buffer_for_replies_is_bounded() -> None:
+    async with house() as h, connect(h.port) as c:
+        assert (await c.reply()).code == 220
+        (session,) = h.server._sessions
+        sock = session._link.get_extra_info("socket")
+        # Linux doubles what is asked for
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) <= 2 * SEND_BUFFER_OCTETS
 
 
 async def until_empty(h: Any) -> None:
