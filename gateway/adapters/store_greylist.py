@@ -103,8 +103,3 @@ def marked(now: float, mark: GreylistMark) -> KeyState | ClientState | None:
         return None
     until = now + mark.lifetime
     return ClientState(True, until) if mark.is_client else KeyState(now, True, until)
-
-
-def in_window(now: float, window: float, current: int, previous: int) -> float:
-    """How many fall into the window that ends now, from this and the previous fixed window's counts."""
-    return current + previous * (1.0 - (now % window) / window)

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
-from gateway.adapters.store_greylist import ClientState, KeyState, in_window, marked, step
+from gateway.adapters.store_greylist import ClientState, KeyState, marked, step
+from gateway.adapters.store_tally import NOTHING, Kept, tally
 from gateway.ports.clock import Clock
 from gateway.ports.ledger import Entry
-from gateway.ports.store import Counter, GreylistAnswer, GreylistMark, GreylistQuestion
+from gateway.ports.store import Counter, GreylistAnswer, GreylistMark, GreylistQuestion, Tally
 
 _CAPACITY = 200_000
 _PURGE_EVERY = 1000
@@ -29,7 +30,7 @@ class MemoryStore:
         self._capacity = capacity
         self._keys: dict[str, KeyState] = {}
         self._clients: dict[str, ClientState] = {}
-        self._counts: dict[tuple[str, float], tuple[int, int, int, float]] = {}
+        self._counts: dict[tuple[Tally, str, float], Kept] = {}
         self._values: dict[str, tuple[str, float]] = {}
         self._ledger: dict[tuple[str, str], tuple[str, float]] = {}  # owner ('': done), until
         self._calls = 0
@@ -66,17 +67,13 @@ class MemoryStore:
     async def count(self, counters: Sequence[Counter]) -> tuple[float, ...]:
         """Add and return the counts of the windows that end now."""
         now = self._purged()
-        results: list[float] = []
-        for counter in counters:
-            bucket = int(now // counter.window)
-            key = (counter.key, counter.window)
-            last, current, previous, _ = self._counts.get(key, (bucket, 0, 0, 0.0))
-            if last != bucket:
-                current, previous = 0, current if last == bucket - 1 else 0
-            current += counter.amount
-            self._counts[key] = (bucket, current, previous, now + 2 * counter.window)
-            results.append(in_window(now, counter.window, current, previous))
-        return tuple(results)
+        names = [(counter.tally, counter.key, counter.window) for counter in counters]
+        names = [(tally_, key, 0.0 if tally_ is Tally.HELD else window) for tally_, key, window in names]
+        keep, answers = tally(now, counters, [self._counts.get(name, NOTHING) for name in names])
+        for name, kept in zip(names, keep, strict=True):
+            if kept is not None:
+                self._counts[name] = kept
+        return tuple(answers)
 
     async def put(self, key: str, value: str, ttl: float) -> None:
         """Keep a value."""
@@ -130,7 +127,7 @@ class MemoryStore:
         if self._calls % _PURGE_EVERY == 0:
             self._keys = {key: state for key, state in self._keys.items() if state.expires > now}
             self._clients = {key: client for key, client in self._clients.items() if client.expires > now}
-            self._counts = {key: kept for key, kept in self._counts.items() if kept[3] > now}
+            self._counts = {key: kept for key, kept in self._counts.items() if kept.expires > now}
             self._values = {key: kept for key, kept in self._values.items() if kept[1] > now}
             self._ledger = {key: kept for key, kept in self._ledger.items() if kept[1] > now}
             _drop_oldest(self._keys, self._capacity)

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from gateway.adapters.redis_link import RedisLink, Script, milliseconds, text_of
 from gateway.adapters.store_breaker import Breaker
 from gateway.ports.ledger import Entry
-from gateway.ports.store import Counter, GreylistAnswer, GreylistMark, GreylistQuestion, Seen
+from gateway.ports.store import Counter, GreylistAnswer, GreylistMark, GreylistQuestion, Seen, Tally
 
 
 class RedisStore:
@@ -65,10 +65,8 @@ class RedisStore:
         """Add all amounts by one script."""
         if not counters:
             return ()
-        keys = [self._key("rl", "count", f"{counter.window:g}|{counter.key}") for counter in counters]
-        arguments = [
-            argument for counter in counters for argument in (counter.amount, milliseconds(counter.window))
-        ]
+        keys = [self._counted(counter) for counter in counters]
+        arguments = [argument for counter in counters for argument in _how(counter)]
         results = await self._link.run(self._count_script, keys, arguments)
         return tuple(float(text_of(result)) for result in results)
 
@@ -115,6 +113,12 @@ class RedisStore:
         """Close all connections."""
         await self._link.close()
 
+    def _counted(self, counter: Counter) -> str:
+        if counter.tally is Tally.HELD:
+            return self._key("rl", "held", counter.key)
+        kind = "count" if counter.tally is Tally.WINDOW else "decay"
+        return self._key("rl", kind, f"{counter.window:g}|{counter.key}")
+
     def _field(self, recipient: str) -> str:
         # unique among the recipients of one message is enough, and there are many of these
         return self._link.hashed("recipient", recipient, 9)
@@ -123,3 +127,10 @@ class RedisStore:
         text = self._link.hashed(kind, name)
         # keys of one script need one slot of a cluster, hence the tag in braces
         return f"mxgw:{{{tag}}}:{kind}:{text}" if tag else f"mxgw:{{{text}}}:{kind}"
+
+
+def _how(counter: Counter) -> tuple[int | str, ...]:
+    """A counter as count.lua wants it."""
+    window = milliseconds(counter.window)
+    amount, limit = f"{counter.amount:.15g}", f"{counter.limit:.15g}"
+    return (counter.tally.value, amount, window, limit, counter.owner, int(counter.forget))

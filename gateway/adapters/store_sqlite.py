@@ -18,7 +18,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from gateway.adapters.store_greylist import ClientState, KeyState, in_window, marked, step
+from gateway.adapters.store_greylist import ClientState, KeyState, marked, step
+from gateway.adapters.store_sqlite_counts import counted, keep_counted
+from gateway.adapters.store_tally import tally
 from gateway.mail.finding import Why
 from gateway.ports.clock import Clock
 from gateway.ports.failure import PortFailure
@@ -76,7 +78,7 @@ class SqliteStore:
 
     async def count(self, counters: Sequence[Counter]) -> tuple[float, ...]:
         """Add all amounts in one transaction and return the counts."""
-        return await self._call(lambda connection: tuple(self._count(connection, counter) for counter in counters))
+        return await self._call(lambda connection: self._count(connection, counters))
 
     async def put(self, key: str, value: str, ttl: float) -> None:
         """Keep a value."""
@@ -239,20 +241,13 @@ class SqliteStore:
             else:
                 connection.execute("DELETE FROM seen WHERE id = ?", (mark.key,))
 
-    def _count(self, connection: sqlite3.Connection, counter: Counter) -> float:
+    def _count(self, connection: sqlite3.Connection, counters: Sequence[Counter]) -> tuple[float, ...]:
         now = self._now()
-        bucket = int(now // counter.window)
-        key = f"{counter.window:g}|{counter.key}"
-        row = connection.execute("SELECT bucket, current, previous FROM counts WHERE id = ?", (key,)).fetchone()
-        last, current, previous = row or (bucket, 0, 0)
-        if last != bucket:
-            current, previous = 0, current if last == bucket - 1 else 0
-        current += counter.amount
-        connection.execute(
-            "INSERT OR REPLACE INTO counts VALUES (?, ?, ?, ?, ?)",
-            (key, bucket, current, previous, now + 2 * counter.window),
-        )
-        return in_window(now, counter.window, current, previous)
+        keep, answers = tally(now, counters, [counted(connection, counter) for counter in counters])
+        for counter, kept in zip(counters, keep, strict=True):
+            if kept is not None:
+                keep_counted(connection, counter, kept)
+        return tuple(answers)
 
     def _begin(
         self, connection: sqlite3.Connection, rows: Sequence[str], owner: str, lease: float

@@ -3,7 +3,7 @@
 The store's own clock decides windows (Redis TIME), so that nodes need not agree on the time. Keys are opaque texts
 made by the checks; adapters add their own prefix.
 
-Known gaps: concurrency leases, reputation and tracking come with later work.
+Known gaps: message tracking comes with later work.
 """
 
 from __future__ import annotations
@@ -70,13 +70,30 @@ class GreylistMark:
     lifetime: float
 
 
+class Tally(StrEnum):
+    """How a counter counts."""
+
+    WINDOW = "window"  # in a sliding window (two fixed windows, weighted)
+    DECAY = "decay"  # a sum that halves in each ``window`` seconds
+    HELD = "held"  # what owners hold now, each until its lease of ``window`` seconds ends
+
+
 @dataclass(frozen=True, slots=True)
 class Counter:
-    """Count ``amount`` of something in a sliding window of ``window`` seconds (two fixed windows, weighted)."""
+    """Count ``amount`` of something; 0 only looks. window in seconds, see :class:`Tally`.
+
+    owner: with HELD, whose number ``amount`` is from now on (not added; '' only looks); the answer is the sum of all
+    owners. limit: if any counter of a call that has one (above 0) would go over it, nothing is added to those that have
+    one, and the answers are as if it had been. forget: take all away first.
+    """
 
     key: str
-    amount: int
+    amount: float
     window: float
+    tally: Tally = Tally.WINDOW
+    limit: float = 0.0
+    owner: str = ""
+    forget: bool = False
 
 
 class Store(Protocol):
@@ -91,7 +108,8 @@ class Store(Protocol):
         ...
 
     async def count(self, counters: Sequence[Counter]) -> tuple[float, ...]:
-        """Add each amount and return, in order, how many were counted in the window that ends now."""
+        """Add each amount and return, in order, what was counted up to now, all in one atomic step. The same counter
+        stands in a call once."""
         ...
 
     async def put(self, key: str, value: str, ttl: float) -> None:

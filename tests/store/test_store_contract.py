@@ -12,7 +12,7 @@ import pytest
 from gateway.adapters.store_memory import MemoryStore
 from gateway.adapters.store_redis import RedisStore
 from gateway.adapters.store_sqlite import SqliteStore
-from gateway.ports.store import Counter, GreylistQuestion, Seen, Store
+from gateway.ports.store import Counter, GreylistQuestion, Seen, Store, Tally
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "real"))
 from redis_server import RedisServer
@@ -182,3 +182,81 @@ async def test_a_count_can_be_taken_back(subject: Subject) -> None:
     await store.count([Counter("u", 3, 60)])
     await store.count([Counter("u", -1, 60)])
     assert await store.count([Counter("u", 0, 60)]) == (2.0,)
+
+
+DAY = 86400.0
+"""A window whose end no test comes across, but at midnight."""
+
+
+async def test_looking_adds_nothing(subject: Subject) -> None:
+    store, _ = subject
+    assert await store.count([Counter("l", 0, DAY)]) == (0.0,)
+    await store.count([Counter("l", 2, DAY)])
+    assert await store.count([Counter("l", 0, DAY)]) == (2.0,)
+    assert await store.count([Counter("l", 0.5, DAY)]) == (2.5,)
+
+
+async def test_above_one_limit_nothing_that_has_a_limit_is_added(subject: Subject) -> None:
+    store, _ = subject
+    wide, narrow, free = Counter("w", 1, DAY, limit=9), Counter("n", 1, DAY, limit=2), Counter("f", 1, DAY)
+    assert await store.count([wide, narrow, free]) == (1.0, 1.0, 1.0)
+    assert await store.count([wide, narrow, free]) == (2.0, 2.0, 2.0)
+    for n in (3.0, 4.0):
+        # the answers are as if it had been added; only the counter without a limit has been
+        assert await store.count([wide, narrow, free]) == (3.0, 3.0, n)
+    await store.count([Counter("n", -1, DAY)])
+    assert await store.count([wide, narrow, free]) == (3.0, 2.0, 5.0)
+
+
+async def test_of_many_at_once_no_more_than_the_limit_are_added(subject: Subject) -> None:
+    store, _ = subject
+    answers = await asyncio.gather(*(store.count([Counter("m", 1, DAY, limit=5)]) for _ in range(20)))
+    assert sum(number <= 5 for (number,) in answers) == 5
+    assert await store.count([Counter("m", 0, DAY)]) == (5.0,)
+
+
+async def test_a_sum_halves_in_its_time_and_takes_parts_and_debts(subject: Subject) -> None:
+    store, passing = subject
+    half = 0.6
+    await store.count([Counter("d", 8, half, Tally.DECAY)])
+    await passing(half)
+    (number,) = await store.count([Counter("d", 0, half, Tally.DECAY)])
+    assert 1 < number <= 4.001
+    (number,) = await store.count([Counter("d", 0.25, half, Tally.DECAY)])
+    assert 1 < number <= 4.251
+    (number,) = await store.count([Counter("d", -10, half, Tally.DECAY)])
+    assert number < 0
+    # the same key in another way of counting is another counter
+    assert await store.count([Counter("d", 0, half)]) == (0.0,)
+
+
+async def test_what_owners_hold_adds_up_and_a_dead_owner_gives_it_back(subject: Subject) -> None:
+    store, passing = subject
+
+    async def held(owner: str = "", number: float = 0, lease: float = 60) -> float:
+        (found,) = await store.count([Counter("h", number, lease, Tally.HELD, owner=owner)])
+        return found
+
+    assert await held("mx1/1", 2, 0.5) == 2
+    assert await held("mx2/1", 3) == 5
+    assert await held("mx2/1", 1) == 3  # a number, not an addition
+    assert await held() == 3
+    await passing(0.6)
+    assert await held() == 1  # mx1 has said nothing any more
+    assert await held("mx1/1", 1, 0.9) == 2
+    await passing(0.5)
+    assert await held("mx1/1", 1, 0.9) == 2  # renewed
+    await passing(0.5)
+    assert await held() == 2
+    assert await held("mx2/1", 0) == 1
+    assert await held("mx1/1", 0) == 0
+
+
+async def test_forgetting_a_counter(subject: Subject) -> None:
+    store, _ = subject
+    for tally in (Tally.WINDOW, Tally.DECAY):
+        await store.count([Counter("x", 7, DAY, tally), Counter("y", 7, DAY, tally)])
+        assert await store.count([Counter("x", 0, DAY, tally, forget=True)]) == (0.0,)
+        assert await store.count([Counter("x", 1, DAY, tally)]) == (1.0,)
+        (number,) = await store.count([Counter("y", 0, DAY, tally)])
+        assert number > 6
