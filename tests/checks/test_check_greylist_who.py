@@ -8,17 +8,26 @@ from ipaddress import ip_address
 
 import pytest
 
+from gateway.acceptance import refusal_of
 from gateway.adapters.dns_broken import BrokenResolver
+from gateway.adapters.store_broken import BrokenStore
 from gateway.adapters.store_memory import MemoryStore
+from gateway.adapters.store_near import NearStore
+from gateway.checks import CHECKS
 from gateway.checks.greylist import greylist, greylist_content
 from gateway.checks.greylist_allow import AllowList, parse_entry
 from gateway.mail.address import NULL, Mailbox, ReversePath
 from gateway.mail.finding import Cause, DkimFinding, DkimSignature, Finding, Outcome, Why
 from gateway.mail.greylist_text import greylist_text
 from gateway.mail.message import Message
+from gateway.mail.phase import Phase
 from gateway.mail.transaction import Connection, Envelope, Hello, Transaction
+from gateway.mail.verdict import Action
+from gateway.pipeline import Pipeline
+from gateway.policy.load import load_text
 from gateway.policy.settings import ChecksSettings, GreylistSettings
 from gateway.ports import Ports
+from gateway.ports.observer import NullObserver
 
 DAY = 86400.0
 NOW = 20_000 * DAY  # day 20000: 000 of a thousand
@@ -211,6 +220,40 @@ async def test_after_the_content_dkim_speaks_too(found: list[Finding], result: s
     assert await after_content(*found) == result
     off = await after_content(*found, settings=GreylistSettings())
     assert off == "as before: not-suspicious", "off by default"
+
+
+async def test_after_the_content_the_rule_for_greylisting_defers() -> None:
+    policy = load_text(
+        "version: 1\nchecks: {greylist: {at_content: true}}\n"
+        "rules: [{id: greylist, at: rcpt, when: {greylist: fail}, then: defer, reason: greylisted}]\n",
+        "test",
+    )
+    pipeline = Pipeline(ports(), [check for check in CHECKS if check.name == "greylist"])
+    at_rcpt = await pipeline.judge(Phase.RCPT, tx_with(SOUND, signed("unrelated.example")), policy.default)
+    assert at_rcpt.verdict.action is Action.ACCEPT
+    assert at_rcpt.tx.rcpt
+    accepted = replace(at_rcpt.tx, rcpt=None, message=MESSAGE, envelope=Envelope(ANN, (at_rcpt.tx.rcpt,)))
+    at_content = await pipeline.judge(Phase.CONTENT, accepted, policy.default)
+    assert (at_content.verdict.action, at_content.verdict.reason) == (Action.DEFER, "greylisted")
+    reply = refusal_of(at_content, NullObserver(), "DATA")
+    assert str(reply) == "451 4.7.1 Greylisted, please try again in 120 seconds [T]"
+
+
+async def test_a_pass_of_this_process_is_known_though_the_posture_defers() -> None:
+    clock = Clock()
+    inner = MemoryStore(clock)
+    near = NearStore(inner, clock)
+    at = replace(ports(clock=clock), store=near)
+    settings = GreylistSettings(delay=0)
+    for _ in range(2):
+        await greylist(tx_with(), at, settings)
+    near._inner = BrokenStore()
+    found = await greylist(tx_with(), at, settings)
+    assert found
+    assert (found.outcome, found.reason, found.evidence["near"]) == (Outcome.PASS, "known", True)
+    stranger = await greylist(tx_with(path=Mailbox("new", "x.example")), at, settings)
+    assert stranger
+    assert stranger.outcome is Outcome.TEMPERROR
 
 
 async def test_the_answer_is_configurable() -> None:
