@@ -31,6 +31,8 @@ SEEDS: dict[str, list[bytes]] = {
         b"\x02\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x07\xc6\x33\x64\x01\x13\x88\0\x19" + OPEN + b".\r\n",
         b"\x02EHLO probe\r\nNOOP\r\nMAIL FROM:<>\r\n",
         b"\0" + OPEN + b'Content-Type: multipart/mixed; boundary="b"\r\n\r\n--b\r\n\r\n--b--\r\n.\r\n' + b"RSET\r\n" * 3,
+        b"\0" + HELLO + b"MAIL FROM:<a@b.example> PRDR\r\nRCPT TO:<u@example.com>\r\nRCPT TO:<v@example.com>\r\nDATA\r\nx: y\r\n\r\nz\r\n.\r\nQUIT\r\n",
+        b"\0" + HELLO + b"MAIL FROM:<a@b.example> PRDR\r\nRCPT TO:<u@example.com>\r\nRCPT TO:<v@example.com>\r\nBDAT 2\r\nx:BDAT 3 LAST\r\n y\nMAIL FROM:<> REQUIRETLS\r\n",
     ],
     "command": [b"NOOP", b"MAIL FROM:<a@b.example> SIZE=5", b"RCPT TO:<u@example.com>", b"EHLO x", b"HELO [192.0.2.1]", b"RSET", b"VRFY u", b"XYZZY 1", b"MAIL FROM:<> BODY=8BITMIME SMTPUTF8 RET=FULL ENVID=a+2B", b"RCPT TO:<u@example.com> NOTIFY=NEVER ORCPT=rfc822;x", "RCPT TO:<ü@example.com>".encode()],
     "xclient": [b"ADDR=192.0.2.7 PORT=25 HELO=a.example PROTO=ESMTP NAME=[UNAVAILABLE]", b"ADDR=IPV6:2001:db8::1", b"HELO=a+2Eb+C3+BC", b"DESTADDR=1.2.3.4 DESTPORT=[TEMPUNAVAIL]", b"LOGIN=x"],

@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 from wire.client import connect
 from wire.house import house
 
-EXAMPLES = int(os.environ.get("MXGW_FUZZ_EXAMPLES", "100"))
+EXAMPLES = int(os.environ.get("MXGW_FUZZ_EXAMPLES", "60"))
 MANY: dict[str, Any] = {"errors_soft": 10**6, "errors_hard": 10**6, "junk_commands": 10**6, "fruitless_commands": 10**6, "transactions": 10**6}
 SIZE = 20_000
 PIECES = [b"", b"a", b"a\r", b"\n", b"\r\n", b".", b".\r\n", b"\r\n.\r\n", b"Subject: x\r\n\r\n", b"\r\nQUIT\r\n", b"\0"]
