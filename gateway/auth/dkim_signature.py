@@ -158,7 +158,8 @@ def _number(tags: Mapping[str, bytes], tag: str, digits: int = 12) -> int | None
 
 
 def _text(value: bytes) -> str:
-    return "".join(char if char.isprintable() else "?" for char in value.decode("utf-8", "replace"))[:255]
+    text = value.decode("utf-8", "replace")[:255]
+    return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)
 
 
 def _name(value: bytes) -> str:

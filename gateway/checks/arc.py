@@ -8,13 +8,12 @@ Known gaps: none; sealing is ``delivery.arc_sealing``.
 
 from __future__ import annotations
 
-import asyncio
 import functools
 
 from gateway.auth.arc_trust import vouches
 from gateway.auth.arc_verify import read_chain, validate
 from gateway.auth.author import author
-from gateway.checks.dkim import hashed, judged, keys
+from gateway.checks.dkim import judged, keys_and_hashes
 from gateway.mail.finding import Fact, Finding, Outcome
 from gateway.mail.transaction import Transaction
 from gateway.policy.settings import ArcSettings, CheckSettings
@@ -34,7 +33,7 @@ async def arc(tx: Transaction, ports: Ports, settings: CheckSettings) -> Finding
     if chain is None:
         return Finding("arc", Outcome.NONE, "no-chain", {"instance": 0, "sealers": (), "trusted": False, "cv": ""})
     wants = {chain.newest.want} if chain.newest else set()
-    answers, digests = await asyncio.gather(keys(ports.dns, chain.key_names), hashed(tx.message, wants))
+    answers, digests = await keys_and_hashes(ports.dns, chain.key_names, tx.message, wants)
     judge = functools.partial(validate, tx.message, chain, answers, digests, now=tx.now, min_rsa_bits=MIN_RSA_BITS)
     result = await judged(tx.message, judge)
     listed = {name.lower() for name in settings.trusted_sealers}

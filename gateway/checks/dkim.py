@@ -43,10 +43,8 @@ async def dkim(tx: Transaction, ports: Ports, settings: CheckSettings) -> Findin
         return DkimFinding("dkim", Outcome.NONE, "no-signature", {"domains": (), "count": 0, "short_key": False})
     tried, others = choose(read_signatures(tx.message), author(tx.message).domains, settings.max_signatures)
     sound = [signature for signature in tried if not signature.fault]
-    answers, digests = await asyncio.gather(
-        keys(ports.dns, (signature.key_name for signature in sound)),
-        hashed(tx.message, {signature.want for signature in sound}),
-    )
+    names = (signature.key_name for signature in sound)
+    answers, digests = await keys_and_hashes(ports.dns, names, tx.message, {signature.want for signature in sound})
     judge = functools.partial(
         verify,
         tx.message,
@@ -83,7 +81,18 @@ async def keys(dns: Resolver, names: Iterable[str]) -> dict[str, tuple[str, ...]
             return failure.cause
 
     wanted = list(dict.fromkeys(names))
+    if len(wanted) == 1:  # no task for one question
+        return {wanted[0]: await ask(wanted[0])}
     return dict(zip(wanted, await asyncio.gather(*(ask(name) for name in wanted)), strict=True))
+
+
+async def keys_and_hashes(
+    dns: Resolver, names: Iterable[str], message: Message, wants: set[BodyWant]
+) -> tuple[dict[str, tuple[str, ...] | Cause], Mapping[BodyWant, BodyDigest]]:
+    """``keys`` and ``hashed``, at the same time where hashing takes any."""
+    if not wants or message.size - message.body_start <= limits.OFF_LOOP_OCTETS:
+        return await keys(dns, names), body_digests(message, wants)
+    return await asyncio.gather(keys(dns, names), hashed(message, wants))
 
 
 async def hashed(message: Message, wants: set[BodyWant]) -> Mapping[BodyWant, BodyDigest]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from functools import cache
 from typing import Any
 
 from auth_zone import rsa_key
@@ -18,6 +19,11 @@ MAIL = (
     b"From: Ann <ann@example.com>\r\nTo: bob@example.org\r\nSubject: lunch\r\nDate: Mon, 1 Jan 2024 00:00:00 +0000\r\n"
     b"\r\nHi Bob,\r\n\r\nlunch?\r\n"
 )
+
+
+@cache
+def _usual_key() -> Any:
+    return serialization.load_pem_private_key(rsa_key()[0], None)
 
 
 def sign(octets: bytes, key: Any = None, **changes: str | None) -> bytes:
@@ -43,7 +49,7 @@ def sign(octets: bytes, key: Any = None, **changes: str | None) -> bytes:
         if items:
             hasher.update(canonical(message.raw(items.pop())))
     hasher.update(canonical(without_b_value(field)).removesuffix(b"\r\n"))
-    private = key or serialization.load_pem_private_key(rsa_key()[0], None)
+    private = key or _usual_key()
     if isinstance(private, rsa.RSAPrivateKey):
         b = private.sign(hasher.digest(), padding.PKCS1v15(), utils.Prehashed(hashes.SHA256()))
     else:
