@@ -6,7 +6,8 @@ also sees keys that were a *first* attempt both here and on another node: proof 
 state (another secret, a store that forgets).
 
 Known gaps: nodes with different stores have different boards, so they cannot see this; ``mxgw greylist stats --log``
-finds it in their logs. In a flood each worker tells 40 attempts a second, the rest is only counted.
+finds it in their logs. In a flood a line holds what fits into 6,000 characters (some 60 attempts in two seconds), the
+rest is only counted: what strangers write must not fill the store.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ ALLOWED: Final = "greylist-allowed"
 HOURS: Final = "greylist-hours"
 JOURNAL: Final = "greylist"
 GREYLIST_SECONDS: Final = 2.0
-KEPT_LINES: Final = 5000
+KEPT_LINES: Final = 3000
+LINE_CHARACTERS: Final = 6000
 KEPT_SECONDS: Final = 3 * 86400.0
 HOURS_SECONDS: Final = 8 * 86400.0
 CLEARED: Final = "cleared"
@@ -92,9 +94,16 @@ def seal_of(secret: bytes) -> Seal:
 
 
 async def publish(board: Board, seal: Seal, node: str, events: Sequence[Event]) -> None:
-    """Add events to the journal. Raises PortFailure."""
-    rows = [[round(e.time, 3), e.state, e.key, round(e.wait, 1), round(e.waited, 1), e.window] for e in events]
-    await board.append(JOURNAL, f"{node} {seal.close(json.dumps(rows))}", KEPT_LINES, KEPT_SECONDS)
+    """Add a line with as many of these events to the journal as fit. Raises PortFailure."""
+    rows: list[str] = []
+    left = LINE_CHARACTERS
+    for e in events:
+        row = json.dumps([round(e.time, 3), e.state, e.key, round(e.wait, 1), round(e.waited, 1), e.window])
+        left -= len(row)
+        if left < 0:
+            break
+        rows.append(row)
+    await board.append(JOURNAL, f"{node} {seal.close('[' + ','.join(rows) + ']')}", KEPT_LINES, KEPT_SECONDS)
 
 
 def events_of(line: Line, seal: Seal) -> list[Event] | None:

@@ -9,7 +9,17 @@ from typing import Any
 import pytest
 
 from gateway.adapters.board_memory import MemoryBoard
-from gateway.cluster.greylist import ALLOWED, JOURNAL, Event, GreylistDuty, hours, journal, publish, seal_of
+from gateway.cluster.greylist import (
+    ALLOWED,
+    JOURNAL,
+    LINE_CHARACTERS,
+    Event,
+    GreylistDuty,
+    hours,
+    journal,
+    publish,
+    seal_of,
+)
 from gateway.cluster.sealed import Seal
 from gateway.mail.finding import Finding, Outcome
 from gateway.node.greylist_desk import Desk
@@ -178,6 +188,11 @@ async def test_a_flood_is_counted_though_not_told(board: MemoryBoard, clock: Fak
     for number in range(1000):
         node.attempt("first", key=f"net:{number}")
     await node.turn()
-    await node.duty.count()
-    assert [hour.counts["first"] for hour in await hours(board)] == [1000]
     assert len((await journal(board, seal_of(b"cluster"), 0))[0]) == 40
+    for number in range(1000):
+        node.attempt("first", key=f"net:{number}" + "x" * 600)
+    await node.turn()
+    await node.duty.count()
+    assert [hour.counts["first"] for hour in await hours(board)] == [2000]
+    lines = await board.latest(JOURNAL)
+    assert max(len(line.value) for line in lines) < 1.4 * LINE_CHARACTERS + 100, "long names take no more room"
