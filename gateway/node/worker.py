@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from gateway.auth.public_suffix import suffix_list
 from gateway.checks import CHECKS
 from gateway.config import Settings
 from gateway.node import greylist_desk
@@ -74,6 +75,8 @@ class Work:
             settings, lambda: self._policy, lambda: self._tls, self._observer, self._notices
         )
         self._notices.on(greylist_desk.NOTICE, worker.greylist.adopt)
+        # before clients come: a burst of first ones would read it all at once
+        await asyncio.to_thread(suffix_list)
         self._observer.known(
             (store.name for route in worker.router.routes for store in route.mailstores),
             (),
