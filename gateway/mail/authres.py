@@ -87,6 +87,9 @@ def _dkim(tx: Transaction) -> list[list[str]]:
 def _signature(signature: DkimSignature) -> list[str]:
     outcome = signature.outcome if signature.outcome in _DKIM_WORDS else Outcome.FAIL
     words = _result("dkim", outcome, signature.reason)
+    if 0 < signature.key_bits < 2048 and signature.algorithm.startswith("rsa"):
+        # RFC 8301 section 3.2: signers should use 2,048; behind the result, where readers look for it
+        words.insert(1, f"({signature.key_bits}-bit key)")
     properties = [
         ("header.d", signature.domain),
         ("header.s", signature.selector),

@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 
+import authres
 import pytest
 from auth_signer import MAIL, sign
 from auth_zone import NOW, DictZone, PortsOf, ed25519_key, key_record, rsa_key, transaction
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from gateway.auth.canonical import BodyWant
 from gateway.auth.dkim_key import parse_key
 from gateway.checks.dkim import dkim, hashed
+from gateway.mail.authres import authentication_results
 from gateway.mail.finding import Outcome
 from gateway.mail.message import Message
 from gateway.policy.settings import DkimSettings
@@ -209,6 +211,10 @@ async def test_an_rsa_key_of_less_than_2048_bits_is_marked_or_refused():
     found = await judge(octets, text)
     assert (found.outcome, found.reason, found.evidence["short_key"]) == (Outcome.PASS, "verified", True)
     assert found.signatures[0].key_bits == 1024
+    field = authentication_results(transaction(octets).with_findings({"dkim": found}), "mx.example.net").decode()
+    assert "dkim=pass (1024-bit key) header.d=example.com" in field
+    (read,) = authres.AuthenticationResultsHeader.parse(field.rstrip("\r\n")).results
+    assert (read.result, read.header_d) == ("pass", "example.com")
     refused = await judge(octets, text, short_key="refuse")
     assert (refused.outcome, refused.reason, refused.evidence["domains"]) == (Outcome.POLICY, "short-key", ())
     beside = sign(octets, s="long")
