@@ -178,7 +178,9 @@ async def test_entries_of_the_operator(entry: str, kept: str, passes: bool) -> N
 
 async def test_a_domain_must_prove_itself_to_be_let_pass() -> None:
     assert await state(tx_with(), Desk("example.org")) == "first"
-    assert await state(tx_with(ptr("a.example.org"), Finding("helo", Outcome.FAIL, "x")), Desk("example.org")) == "allowed"
+    assert (
+        await state(tx_with(ptr("a.example.org"), Finding("helo", Outcome.FAIL, "x")), Desk("example.org")) == "allowed"
+    )
 
 
 @pytest.mark.parametrize("text", ["", "a b", "to:", "@", "ann@", "1.2.3.4/99", "-x.example"])

@@ -173,7 +173,9 @@ def hour(node: str, not_shared: int = 0, delays: dict[int, int] | None = None, *
 
 
 def test_stats_add_up_nodes_and_warn(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
-    site.tell(hours=(hour("mx1", first=80, passed=10, delays={3: 10}), hour("mx2", first=20, passed=10, delays={7: 10})))
+    site.tell(
+        hours=(hour("mx1", first=80, passed=10, delays={3: 10}), hour("mx2", first=20, passed=10, delays={7: 10}))
+    )
     assert site.run("stats", "-o", "json") == 0
     found = said(capsys)
     assert found["counts"] == {"first": 100, "passed": 20}
@@ -222,7 +224,9 @@ def test_logs_of_nodes_with_stores_of_their_own_show_it(tmp_path: Path, capsys: 
 
 def test_seed_lets_known_parties_in(site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     listed = tmp_path / "known"
-    listed.write_text("# whom we write to\nann@mail.friend.example  # a mailbox\nbank.example\n198.51.100.7\n10.0.0.0/23\n")
+    listed.write_text(
+        "# whom we write to\nann@mail.friend.example  # a mailbox\nbank.example\n198.51.100.7\n10.0.0.0/23\n"
+    )
     assert site.run("seed", str(listed), "--dry-run") == 0
     assert site.ask("spf:bank.example|example.com") is Seen.FIRST
     assert site.run("seed", str(listed), "-o", "json") == 0

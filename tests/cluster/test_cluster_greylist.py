@@ -47,7 +47,11 @@ class Node:
         self.attempts: list[tuple[str, float]] = []
         self.desk = Desk(clock, lambda state, waited: self.attempts.append((state, waited)))
         self.duty = GreylistDuty(
-            board, seal_of(secret), name, self.told.append, lambda cause, number: self.not_shared.append((cause, number))
+            board,
+            seal_of(secret),
+            name,
+            self.told.append,
+            lambda cause, number: self.not_shared.append((cause, number)),
         )
 
     def attempt(self, state: str, key: str = KEY, **evidence: Any) -> None:
