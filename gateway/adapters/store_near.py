@@ -29,7 +29,7 @@ def _every(key: str, value: str) -> bool:  # noqa: ARG001
 
 class NearStore:
     """``ports.store.Store`` over another one. near_ttl in seconds; capacity counts values; keep(key, value) says what
-    may be near at all."""
+    may be near at all. passes: how many greylisting keys are remembered."""
 
     def __init__(
         self,
@@ -38,6 +38,7 @@ class NearStore:
         near_ttl: float = _NEAR_TTL,
         capacity: int = _CAPACITY,
         keep: Callable[[str, str], bool] = _every,
+        passes: int = _PASSES,
     ) -> None:
         self._inner = inner
         self._clock = clock
@@ -45,6 +46,7 @@ class NearStore:
         self._capacity = capacity
         self._may_keep = keep
         self._near: OrderedDict[str, tuple[str, float]] = OrderedDict()
+        self._most_passes = passes
         self._passes: OrderedDict[str, float] = OrderedDict()
 
     async def greylist(self, question: GreylistQuestion) -> GreylistAnswer:
@@ -64,7 +66,7 @@ class NearStore:
         if answer.seen in (Seen.PASSED, Seen.KNOWN, Seen.AUTO):
             self._passes[question.key] = self._clock.monotonic() + _PASS_SECONDS
             self._passes.move_to_end(question.key)
-            if len(self._passes) > _PASSES:
+            if len(self._passes) > self._most_passes:
                 self._passes.popitem(last=False)
         return answer
 

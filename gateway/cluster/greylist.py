@@ -171,7 +171,7 @@ class GreylistDuty:
             if len(self._events) < _EVENTS:
                 self._events.append(event)
             self._settle(event)
-            if event.state == "first":
+            if event.state in ("first", "expired"):
                 self._firsts[event.key] = event
                 if len(self._firsts) > _FIRSTS:
                     self._firsts.popitem(last=False)

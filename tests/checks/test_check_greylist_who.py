@@ -258,6 +258,23 @@ async def test_a_pass_of_this_process_is_known_though_the_posture_defers() -> No
     assert stranger.outcome is Outcome.TEMPERROR
 
 
+async def test_only_the_latest_passes_are_remembered() -> None:
+    clock = Clock()
+    inner = MemoryStore(clock)
+    at = replace(ports(clock=clock), store=NearStore(inner, clock, passes=2))
+    for name in ("a", "b", "a", "c"):
+        for _ in range(2):
+            await greylist(
+                tx_with(path=Mailbox("ann", f"{name}.example")), at, GreylistSettings(delay=0, auto_allow_after=0)
+            )
+    at.store._inner = BrokenStore()  # type: ignore[attr-defined]
+    found = [
+        await greylist(tx_with(path=Mailbox("ann", f"{name}.example")), at, GreylistSettings())
+        for name in ("a", "b", "c")
+    ]
+    assert [finding.reason if finding else "" for finding in found] == ["known", "refused", "known"]
+
+
 async def test_the_answer_is_configurable() -> None:
     for answer, words in (
         ("seconds", "Greylisted, please try again in 120 seconds"),

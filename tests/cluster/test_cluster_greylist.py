@@ -110,6 +110,15 @@ async def test_the_journal_can_be_read_with_the_secret_only(board: MemoryBoard, 
     assert await journal(board, seal_of(b"other"), NOW) == ([], {"mx1"})
 
 
+async def test_the_journal_is_read_over_many_pages(board: MemoryBoard, clock: FakeClock) -> None:
+    for number in range(450):
+        clock.time = NOW + number
+        await publish(board, seal_of(b""), "mx1", [Event("mx1", NOW + number, "first", f"net:{number}")])
+    for since, expected in ((NOW, 450), (NOW + 300, 150), (NOW + 1000, 0)):
+        events, _ = await journal(board, seal_of(b""), since)
+        assert [event.key for event in events] == [f"net:{number}" for number in range(450 - expected, 450)]
+
+
 def test_a_seal_opens_its_own_texts_only() -> None:
     seal = Seal(b"secret", "a")
     closed = seal.close("ann@example.org \udcff")
