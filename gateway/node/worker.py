@@ -104,6 +104,8 @@ class Work:
         for task in tasks:
             task.cancel()
         log.info("worker %d ends", os.getpid(), extra={"event": "drain", "drained": drained, "handovers_left": left})
+        if gathered := worker.greylist.take():
+            self._report(greylist_desk.REPORT, gathered)
         self._channel.say({"drained": drained})
         await self._channel.flush()
         self._log.writer.close()
