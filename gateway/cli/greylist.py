@@ -138,7 +138,7 @@ async def _list(args: argparse.Namespace, settings: Settings, board: Board) -> i
     if args.output == "json":
         show_json("greylist-list", {"keys": keys, "allowed": entries, "unreadable_nodes": sorted(strangers)})
         return OK
-    rows = [("STATE", "FIRST SEEN", "LAST SEEN", "TRIES", "NODES", "KEY")]
+    rows = [("STATE", "FIRST SEEN (UTC)", "LAST SEEN (UTC)", "TRIES", "NODES", "KEY")]
     for key in keys:
         seen = (_clock(key["first"]), _clock(key["last"]), str(key["tries"]), ",".join(key["nodes"]))
         rows.append((key["state"], *seen, _printable(key["key"])))
@@ -152,7 +152,7 @@ async def _list(args: argparse.Namespace, settings: Settings, board: Board) -> i
         allowed = [
             (entry["entry"], end, entry["by"], entry["reason"]) for entry, end in zip(entries, until, strict=True)
         ]
-        show_columns([("ALLOWED", "UNTIL", "BY", "REASON"), *allowed])
+        show_columns([("ALLOWED", "UNTIL (UTC)", "BY", "REASON"), *allowed])
     return OK
 
 

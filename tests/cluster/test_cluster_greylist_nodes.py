@@ -246,3 +246,6 @@ def test_a_node_with_another_secret_is_found_out(cluster: Cluster, start_node: C
 
     poll(told, "both sides say so", pause=0.5)
     assert any("the secret of" in record.get("message", "") for record in odd.events("greylist"))
+    first = odd.metric("mxgw_greylist_total", outcome="first")
+    assert odd.stop() == 0
+    assert cluster.mxgw("stats")[1]["nodes"]["mx3.example.com"]["first"] == first > 0, "no count is lost at the end"
