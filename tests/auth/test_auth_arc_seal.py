@@ -7,6 +7,7 @@ import re
 import smtplib
 import time
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import dkim
@@ -47,6 +48,7 @@ class Kept:
         return DeliveryResult("kept", {})
 
 
+@cache
 def sealer() -> Sealer:
     key = serialization.load_pem_private_key(rsa_key()[0], None)
     return Sealer("hop9.test", "sel", key)

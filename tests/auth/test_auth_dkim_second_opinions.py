@@ -20,7 +20,7 @@ from gateway.auth.dkim_verify import read_signatures, verify
 from gateway.mail.finding import Outcome
 from gateway.mail.message import Message
 
-COUNT = 5000
+COUNT = 4000
 
 
 @dataclass(frozen=True, slots=True)
