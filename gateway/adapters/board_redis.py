@@ -12,17 +12,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gateway.adapters.redis_link import Patience, RedisLink, Script, milliseconds, text_of
+from gateway.adapters.redis_client import Patience
+from gateway.adapters.redis_link import RedisLink, Script, milliseconds, text_of
 from gateway.ports.board import Line
 
-_PATIENCE = Patience(connect=0.5, command=1.0, wait=1.0, connections=4)
+_PATIENCE = Patience(connect=0.5, command=1.0, wait=1.0, whole=2.0, connections=4)
 
 
 class RedisBoard:
     """``ports.board.Board``. url, secret and failures: see :class:`RedisLink`."""
 
-    def __init__(self, url: str, secret: bytes = b"") -> None:
-        self._link = RedisLink(url, secret, patience=_PATIENCE)
+    def __init__(self, url: str, secret: bytes = b"", patience: Patience = _PATIENCE) -> None:
+        self._link = RedisLink(url, secret, patience=patience)
         self._write_script = Script("board_write.lua")
         self._entries_script = Script("board_entries.lua")
 

@@ -1,4 +1,4 @@
-"""A link to Redis (or Valkey): connections by URL, scripts by EVALSHA, failures as PortFailure, a breaker.
+"""A link to Redis (or Valkey): scripts by EVALSHA, failures as PortFailure, a time for each call, a breaker.
 
 Nothing is retried here: a retry would count twice, and who waits for us has a budget.
 
@@ -7,37 +7,28 @@ Known gaps: the breaker is one for all servers of a cluster.
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import contextlib
 import hashlib
 import hmac
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from redis import exceptions
-from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
-from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
-from redis.backoff import NoBackoff
+from redis.asyncio import RedisCluster
 
+from gateway.adapters.redis_client import Patience, client_of
+from gateway.adapters.redis_state import RedisState
 from gateway.adapters.store_breaker import Breaker
 from gateway.mail.finding import Why
 from gateway.ports.failure import PortFailure
+from gateway.ports.store_state import OnState, StoreState, nobody_told
 
 _SCRIPTS = Path(__file__).parent / "redis_scripts"
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """Seconds to connect, for an answer, and for a connection of the pool; how many connections."""
-
-    connect: float = 0.25
-    command: float = 0.15
-    wait: float = 0.05
-    connections: int = 32
+_NO_WRITES = ("MISCONF", "NOREPLICAS")
 
 
 class Script:
@@ -49,20 +40,34 @@ class Script:
 
 
 class RedisLink:
-    """url: ``redis://``, ``rediss://``, ``unix://`` as redis-py reads them,
-    ``sentinel://[user:password@]host1:26379,host2:26379/master-name[/db]`` or ``cluster://host:port``.
+    """url: see :func:`client_of`. secret: key of the hashes in key names, the same on all nodes. on_state: told when
+    the server goes up, down, full or read-only.
 
-    secret: key of the hashes in key names, the same on all nodes. Calls raise PortFailure('store', timeout | refused |
-    protocol | overload); 'overload' is a full pool or the open breaker. ValueError for a URL that cannot be read.
+    Calls raise PortFailure('store', timeout | refused | protocol | overload); 'overload' is a full pool or the open
+    breaker. ValueError for a URL that cannot be read.
     """
 
     def __init__(
-        self, url: str, secret: bytes = b"", breaker: Breaker | None = None, patience: Patience | None = None
+        self,
+        url: str,
+        secret: bytes = b"",
+        breaker: Breaker | None = None,
+        patience: Patience | None = None,
+        on_state: OnState = nobody_told,
     ) -> None:
+        self._patience = patience or Patience()
         # Redis and RedisCluster share no useful base class
-        self.client: Any = _client(url, patience or Patience())
+        self.client: Any = client_of(url, self._patience)
         self._secret = secret
-        self.breaker = breaker or Breaker()
+        self._state = RedisState(breaker, on_state)
+        self._is_cluster = isinstance(self.client, RedisCluster)
+        self._learning = asyncio.Lock()
+        self._places = asyncio.Semaphore(self._patience.connections)
+
+    @property
+    def state(self) -> StoreState:
+        """How the server is, by what it said last."""
+        return self._state.state
 
     async def run(self, script: Script, keys: list[str], arguments: Sequence[int | str]) -> Any:
         """Run a script: one round trip, two where the server does not know it yet."""
@@ -80,66 +85,80 @@ class RedisLink:
 
     @asynccontextmanager
     async def mapped(self, trial: bool = False) -> AsyncIterator[None]:
-        """Around each use of ``client``: failures become PortFailure. trial: also while the breaker is open."""
-        if not self.breaker.allows() and not trial:
+        """Around each use of ``client``: its time is bounded, failures become PortFailure. trial: also while the
+        breaker is open."""
+        if not self._state.breaker.allows() and not trial:
             raise PortFailure("store", Why.OVERLOAD, "breaker open after repeated failures")
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        await self._place()
         try:
-            yield
-        except (exceptions.MaxConnectionsError, exceptions.BusyLoadingError) as error:
+            async with asyncio.timeout(self._patience.whole - (loop.time() - started)):
+                if self._is_cluster:
+                    # several first calls at once would close each other's connections
+                    async with self._learning:
+                        await self.client.initialize()
+                yield
+        except asyncio.CancelledError:
+            # who waited had no time left: that counts, a client who hung up at once does not
+            if loop.time() - started >= self._patience.command / 2:
+                self._state.failed("no answer while anybody waited")
+            raise
+        except exceptions.BusyLoadingError as error:
             raise self._failed(Why.OVERLOAD, error) from error
         except (TimeoutError, exceptions.TimeoutError) as error:
             raise self._failed(Why.TIMEOUT, error) from error
         except exceptions.AuthenticationError as error:
             raise self._failed(Why.REFUSED, error) from error
         except exceptions.ConnectionError as error:
-            why = Why.OVERLOAD if "No connection available" in str(error) else Why.REFUSED
-            raise self._failed(why, error) from error
+            raise self._failed(Why.REFUSED, error) from error
+        except exceptions.OutOfMemoryError as error:
+            raise self._refused(StoreState.FULL, error) from error
+        except exceptions.ResponseError as error:
+            if not isinstance(error, exceptions.ReadOnlyError) and not str(error).startswith(_NO_WRITES):
+                raise self._failed(Why.PROTOCOL, error) from error
+            # the name may belong to another server by now
+            await self._drop_idle()
+            raise self._refused(StoreState.READ_ONLY, error) from error
         except (exceptions.RedisError, ValueError) as error:
             raise self._failed(Why.PROTOCOL, error) from error
         except OSError as error:
             raise self._failed(Why.REFUSED, error) from error
         else:
-            self.breaker.succeeded()
+            self._state.answered()
+        finally:
+            self._places.release()
+
+    async def _place(self) -> None:
+        if not self._places.locked():  # costs nothing while there is room
+            await self._places.acquire()
+            return
+        try:
+            async with asyncio.timeout(self._patience.wait):
+                await self._places.acquire()
+        except TimeoutError as error:
+            # our own crowd says nothing about the server
+            raise PortFailure("store", Why.OVERLOAD, f"{self._patience.connections} calls under way") from error
 
     def _failed(self, why: Why, error: Exception) -> PortFailure:
-        self.breaker.failed()
-        return PortFailure("store", why, f"{type(error).__name__}: {error}"[:200])
+        detail = f"{type(error).__name__}: {error}"[:200]
+        self._state.failed(detail)
+        return PortFailure("store", why, detail)
 
+    def _refused(self, state: StoreState, error: Exception) -> PortFailure:
+        detail = f"{state}: {error}"[:200]
+        self._state.refused(state, detail)
+        return PortFailure("store", Why.REFUSED, detail)
+
+    async def _drop_idle(self) -> None:
+        pool = getattr(self.client, "connection_pool", None)  # a cluster's client follows MOVED by itself
+        if pool is not None:
+            with contextlib.suppress(exceptions.RedisError, OSError):
+                await pool.disconnect(inuse_connections=False)
 
     async def close(self) -> None:
         """Close all connections."""
         await self.client.aclose()
-
-
-def _client(url: str, patience: Patience) -> Any:
-    options: dict[str, Any] = {
-        "socket_connect_timeout": patience.connect,
-        "socket_timeout": patience.command,
-        "retry": Retry(NoBackoff(), 0),
-        "client_name": "mxgw",
-    }
-    parts = urlsplit(url)
-    if parts.scheme == "cluster":
-        return RedisCluster.from_url("redis" + url.removeprefix("cluster"), **options)
-    if parts.scheme == "sentinel":
-        path = parts.path.strip("/").split("/")
-        if not path[0] or len(path) > 2 or (len(path) == 2 and not path[1].isdigit()):
-            raise ValueError("sentinel:// needs host1:port,host2:port/master-name or .../master-name/db-number")
-        hosts = [_host_port(text) for text in parts.netloc.rpartition("@")[2].split(",")]
-        credentials = {"username": parts.username, "password": parts.password} if parts.password else {}
-        sentinel: Any = Sentinel(  # type: ignore[no-untyped-call]
-            hosts, sentinel_kwargs=dict(options), **options, **credentials
-        )
-        return sentinel.master_for(path[0], db=int(path[1]) if len(path) == 2 else 0)
-    pool = BlockingConnectionPool.from_url(url, max_connections=patience.connections, timeout=patience.wait, **options)
-    return Redis.from_pool(pool)
-
-
-def _host_port(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":") if ":" in text else (text, "", "26379")
-    if not host or not port.isdigit():
-        raise ValueError(f"sentinel://: {text!r} is not host:port")
-    return host.strip("[]"), int(port)
 
 
 def milliseconds(seconds: float, least: int = 1) -> int:

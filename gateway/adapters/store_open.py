@@ -16,6 +16,7 @@ from gateway.adapters.store_sqlite import SqliteStore
 from gateway.ports.board import Board
 from gateway.ports.clock import Clock
 from gateway.ports.ledger import LedgerStore
+from gateway.ports.store_state import OnState, nobody_told
 
 _REDIS = ("redis", "rediss", "unix", "sentinel", "cluster")
 
@@ -28,11 +29,13 @@ class _SystemTime:
         return time.monotonic()
 
 
-def open_store(url: str, state_dir: Path, clock: Clock | None = None, secret: bytes = b"") -> LedgerStore:
+def open_store(
+    url: str, state_dir: Path, clock: Clock | None = None, secret: bytes = b"", on_state: OnState = nobody_told
+) -> LedgerStore:
     """The store of that URL; '' is ``state.sqlite`` in ``state_dir``. Nothing is connected to yet.
 
-    clock: for memory and sqlite (Redis has its own). secret: key of hashed names in Redis. Raises ValueError with a
-    text for the operator (without passwords).
+    clock: for memory and sqlite (Redis has its own). secret: key of hashed names in Redis. on_state: told when a
+    Redis goes up, down, full or read-only. Raises ValueError with a text for the operator (without passwords).
     """
     place = _place(url, state_dir)
     if isinstance(place, Path):
@@ -43,7 +46,7 @@ def open_store(url: str, state_dir: Path, clock: Clock | None = None, secret: by
     from gateway.adapters.store_redis import RedisStore
 
     try:
-        return RedisStore(url, secret)
+        return RedisStore(url, secret, on_state=on_state)
     except ValueError as error:
         raise ValueError(f"store: {error}") from error
 

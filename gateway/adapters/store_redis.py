@@ -5,29 +5,43 @@ plain command. Windows are those of the server's clock. Every key has a TTL, so 
 address stands in a key: parts are hashed with HMAC-SHA256, cut to 128 bits. Nothing is retried: a retry would count
 twice, and the caller has 300 ms.
 
-Known gaps: in Redis Cluster all greylisting keys lie in one slot, all counters in another; cluster:// and sentinel://
-are not part of the contract suite; servers that answer -OOM refuse reads of counters too.
+Known gaps: in Redis Cluster all greylisting keys lie in one slot, all counters in another; while the server is full,
+calls that would have to write fail, also where they ask something.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from gateway.adapters.redis_client import Patience
 from gateway.adapters.redis_link import RedisLink, Script, milliseconds, text_of
 from gateway.adapters.store_breaker import Breaker
 from gateway.ports.ledger import Entry
 from gateway.ports.store import Counter, GreylistAnswer, GreylistMark, GreylistQuestion, Seen, Tally
+from gateway.ports.store_state import OnState, StoreState, nobody_told
 
 
 class RedisStore:
     """``ports.store.Store`` and ``ports.ledger.Ledger``. url, secret and failures: see :class:`RedisLink`."""
 
-    def __init__(self, url: str, secret: bytes = b"", breaker: Breaker | None = None) -> None:
-        self._link = RedisLink(url, secret, breaker)
+    def __init__(
+        self,
+        url: str,
+        secret: bytes = b"",
+        breaker: Breaker | None = None,
+        patience: Patience | None = None,
+        on_state: OnState = nobody_told,
+    ) -> None:
+        self._link = RedisLink(url, secret, breaker, patience, on_state)
         self._greylist_script = Script("greylist.lua")
         self._count_script = Script("count.lua")
         self._begin_script = Script("ledger_begin.lua")
         self._settle_script = Script("ledger_settle.lua")
+
+    @property
+    def state(self) -> StoreState:
+        """How the server is, by what it said last."""
+        return self._link.state
 
     async def greylist(self, question: GreylistQuestion) -> GreylistAnswer:
         """Ask and record by one script."""

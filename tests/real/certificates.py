@@ -13,6 +13,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
+_SERVER, _CLIENT = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
 _REVOKED = x509.DistributionPoint([x509.UniformResourceIdentifier("http://ca.example/root.crl")], None, None, None)
 
 
@@ -51,8 +52,10 @@ class Authority:
             .public_bytes(serialization.Encoding.PEM)
         )
 
-    def leaf(self, key: PrivateKey, *names: str, days: float = 80, chain: bool = True) -> bytes:
-        """A certificate for these names that ends in ``days`` days; with the root behind it."""
+    def leaf(
+        self, key: PrivateKey, *names: str, days: float = 80, chain: bool = True, client: bool = False
+    ) -> bytes:
+        """A certificate for these names that ends in ``days`` days; with the root behind it. client: of a client."""
         now = datetime.datetime.now(datetime.UTC)
         certificate = (
             x509.CertificateBuilder()
@@ -65,7 +68,7 @@ class Authority:
             .add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage([_CLIENT if client else _SERVER]), critical=False)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
             .add_extension(x509.CRLDistributionPoints([_REVOKED]), critical=False)
             .add_extension(
@@ -75,11 +78,13 @@ class Authority:
         )
         return certificate.public_bytes(serialization.Encoding.PEM) + (self.certificate if chain else b"")
 
-    def write(self, folder: Path, stem: str, kind: str, *names: str, days: float = 80) -> dict[str, str]:
+    def write(
+        self, folder: Path, stem: str, kind: str, *names: str, days: float = 80, client: bool = False
+    ) -> dict[str, str]:
         """``stem.crt`` and ``stem.key`` in the folder, as the settings name them."""
         folder.mkdir(parents=True, exist_ok=True)
         key = new_key(kind)
-        (folder / f"{stem}.crt").write_bytes(self.leaf(key, *names, days=days))
+        (folder / f"{stem}.crt").write_bytes(self.leaf(key, *names, days=days, client=client))
         (folder / f"{stem}.key").write_bytes(key_pem(key))
         return {"certificate": str(folder / f"{stem}.crt"), "key": str(folder / f"{stem}.key")}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -13,14 +14,26 @@ from pathlib import Path
 from types import TracebackType
 
 
-class RedisServer:
-    """``with RedisServer() as server: server.url``. Debian package: redis-server."""
-
-    def __init__(self) -> None:
-        self.directory = Path(tempfile.mkdtemp(prefix="mxgw-redis-"))
+def free_port() -> int:
+    """Of the loopback, below the range from which the kernel gives out ports."""
+    for port in random.sample(range(20000, 32000), 100):
         with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise RuntimeError("no free port between 20000 and 32000")
+
+
+class RedisServer:
+    """``with RedisServer() as server: server.url``. Debian package: redis-server. options: more of its command line."""
+
+    def __init__(self, *options: str) -> None:
+        self.options = options
+        self.directory = Path(tempfile.mkdtemp(prefix="mxgw-redis-"))
+        self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     @staticmethod
@@ -35,7 +48,7 @@ class RedisServer:
     def start(self) -> None:
         self._process = subprocess.Popen(
             ["redis-server", "--bind", "127.0.0.1", "--port", str(self.port), "--save", "", "--appendonly", "no",
-             "--dir", str(self.directory), "--daemonize", "no"],
+             "--dir", str(self.directory), "--daemonize", "no", *self.options],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -43,13 +56,29 @@ class RedisServer:
         while time.monotonic() < deadline:
             try:
                 with socket.create_connection(("127.0.0.1", self.port), 1) as connection:
+                    if "--tls-port" in self.options:
+                        return
                     connection.settimeout(1)
                     connection.sendall(b"PING\r\n")
-                    if connection.recv(64).startswith(b"+PONG"):
+                    if connection.recv(64).startswith((b"+PONG", b"-NOAUTH")):
                         return
             except OSError:
                 time.sleep(0.05)
         raise RuntimeError("redis-server did not start in 20 s")
+
+    def say(self, *words: str) -> str:
+        """What redis-cli answers. Raises RuntimeError."""
+        told = subprocess.run(
+            ["redis-cli", "-p", str(self.port), *words], capture_output=True, text=True, timeout=20, check=False
+        )
+        if told.returncode or told.stdout.startswith(("ERR", "(error)")):
+            raise RuntimeError(f"redis-cli {words[0]}: {told.stdout}{told.stderr}")
+        return told.stdout.strip()
+
+    def figures(self, section: str = "all") -> dict[str, str]:
+        """INFO."""
+        lines = (line.partition(":") for line in self.say("INFO", section).splitlines() if ":" in line)
+        return {key: value.strip() for key, _, value in lines}
 
     def pause(self) -> None:
         """It keeps its sockets and answers nothing."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from redis_server import RedisServer
+from store_subjects import KINDS, UNHURRIED, HandClock, RedisShapes
 
 from gateway.adapters.board_memory import MemoryBoard
 from gateway.adapters.board_redis import RedisBoard
@@ -15,52 +17,27 @@ from gateway.adapters.board_sqlite import SqliteBoard
 from gateway.ports.board import Board
 from gateway.ports.failure import PortFailure
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "real"))
-from redis_server import RedisServer
-
-
-class FakeClock:
-    def __init__(self) -> None:
-        self.time = 1_800_000_000.0
-
-    def now(self) -> float:
-        return self.time
-
-    def monotonic(self) -> float:
-        return self.time
-
-
 Subject = tuple[Board, Callable[[float], Awaitable[None]]]
 
 
-@pytest.fixture(scope="module")
-def redis_server() -> Iterator[RedisServer]:
-    if why := RedisServer.missing():
-        pytest.skip(why)
-    with RedisServer() as server:
-        yield server
-
-
-@pytest.fixture(params=["memory", "sqlite", "redis"])
-async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Subject]:
-    """A board and a way to let seconds pass."""
-    clock = FakeClock()
-
-    async def advance(seconds: float) -> None:
-        clock.time += seconds
-
+@pytest.fixture(params=KINDS)
+async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Any]:
+    """A board and a way to let seconds pass; for ``servers`` such a pair for each scheme."""
+    clock = HandClock()
+    opened: dict[str, Board] = {}
     if request.param == "memory":
-        board: Board = MemoryBoard(clock)
-        passing = advance
+        opened["memory"] = MemoryBoard(clock)
     elif request.param == "sqlite":
-        board = SqliteBoard(tmp_path / "state.sqlite", clock)
-        passing = advance
+        opened["sqlite"] = SqliteBoard(tmp_path / "state.sqlite", clock)
     else:
-        server: RedisServer = request.getfixturevalue("redis_server")
-        board = RedisBoard(server.url)
-        passing = asyncio.sleep
-    yield board, passing
-    await board.close()
+        shapes: RedisShapes = request.getfixturevalue("redis_shapes")
+        opened |= {kind: RedisBoard(url, patience=UNHURRIED) for kind, url in shapes.urls.items()}
+    if request.param == "servers":
+        yield {kind: (board, asyncio.sleep) for kind, board in opened.items()}
+    else:
+        yield opened[request.param], clock.advance
+    for board in opened.values():
+        await board.close()
 
 
 async def test_entries_of_a_place(subject: Subject, request: pytest.FixtureRequest) -> None:
@@ -152,7 +129,7 @@ async def test_a_journal_is_gone_after_its_time(subject: Subject, request: pytes
 
 
 async def test_two_processes_see_one_sqlite_board(tmp_path: Path) -> None:
-    clock = FakeClock()
+    clock = HandClock()
     one, two = SqliteBoard(tmp_path / "s.sqlite", clock), SqliteBoard(tmp_path / "s.sqlite", clock)
     await one.write("p", "k", "v")
     assert await two.entries("p") == {"k": "v"}

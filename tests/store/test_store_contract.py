@@ -3,63 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 
 import pytest
 
-from gateway.adapters.store_memory import MemoryStore
-from gateway.adapters.store_redis import RedisStore
-from gateway.adapters.store_sqlite import SqliteStore
 from gateway.ports.store import Counter, GreylistQuestion, Seen, Store, Tally
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "real"))
-from redis_server import RedisServer
-
-
-class FakeClock:
-    def __init__(self) -> None:
-        self.time = 1_800_000_000.0
-
-    def now(self) -> float:
-        return self.time
-
-    def monotonic(self) -> float:
-        return self.time
-
-
 Subject = tuple[Store, Callable[[float], Awaitable[None]]]
-
-
-@pytest.fixture(scope="module")
-def redis_server() -> Iterator[RedisServer]:
-    if why := RedisServer.missing():
-        pytest.skip(why)
-    with RedisServer() as server:
-        yield server
-
-
-@pytest.fixture(params=["memory", "sqlite", "redis"])
-async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Subject]:
-    """A store and a way to let seconds pass."""
-    clock = FakeClock()
-
-    async def advance(seconds: float) -> None:
-        clock.time += seconds
-
-    if request.param == "memory":
-        store: Store = MemoryStore(clock)
-        passing = advance
-    elif request.param == "sqlite":
-        store = SqliteStore(tmp_path / "state.sqlite", clock)
-        passing = advance
-    else:
-        server: RedisServer = request.getfixturevalue("redis_server")
-        store = RedisStore(server.url, secret=request.node.name.encode())  # another secret, other keys
-        passing = asyncio.sleep
-    yield store, passing
-    await store.close()
 
 
 def question(key: str = "k", client: str = "c", delay: float = 0.2, **more: float) -> GreylistQuestion:

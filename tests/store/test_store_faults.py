@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.adapters.redis_client import Patience
 from gateway.adapters.store_breaker import Breaker
 from gateway.adapters.store_broken import BrokenStore
 from gateway.adapters.store_memory import MemoryStore
@@ -22,6 +23,7 @@ from gateway.adapters.store_sqlite import SqliteStore
 from gateway.mail.finding import Why
 from gateway.ports.failure import PortFailure
 from gateway.ports.store import Counter, GreylistQuestion, Seen
+from gateway.ports.store_state import StateChange, StoreState
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "real"))
 from redis_server import RedisServer
@@ -215,11 +217,94 @@ def test_the_breaker_opens_tries_and_backs_off() -> None:
     assert not breaker.open
 
 
+def test_it_opens_when_more_than_half_of_twenty_calls_failed_however_slowly() -> None:
+    now = FakeTime()
+    breaker = Breaker(now)
+    for number in range(40):
+        breaker.failed() if number % 2 else breaker.succeeded()
+        now.time += 4
+    assert not breaker.open, "half is not more than half"
+    breaker.failed()
+    assert breaker.open
+
+
+def test_calls_that_began_before_it_opened_prolong_no_pause() -> None:
+    now = FakeTime()
+    breaker = Breaker(now)
+    for _ in range(30):
+        breaker.failed()
+    now.time = 1.3
+    assert breaker.allows()
+
+
+async def test_who_breaks_off_after_waiting_counts_as_a_failure_and_who_leaves_at_once_does_not(
+    redis_server: RedisServer,
+) -> None:
+    changes: list[StateChange] = []
+    store = RedisStore(redis_server.url, on_state=changes.append)
+    await store.ping()
+    redis_server.pause()
+    for seconds, number in ((0.01, 6), (0.12, 4)):
+        assert not changes
+        for _ in range(number):
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(store.get("k"), seconds)
+    assert [(change.before, change.after) for change in changes] == [(StoreState.UP, StoreState.DOWN)]
+    redis_server.resume()
+    await store.ping()
+    assert store.state is StoreState.UP
+    assert len(changes) == 2
+    await store.close()
+
+
+async def test_a_full_server_takes_no_writes_and_still_answers(redis_server: RedisServer) -> None:
+    changes: list[StateChange] = []
+    store = RedisStore(redis_server.url, on_state=changes.append)
+    passed = GreylistQuestion("known", "client", 0, 60, 60, 2)
+    for _ in range(2):
+        await store.greylist(passed)
+    redis_server.say("CONFIG", "SET", "maxmemory", "1mb")
+    for number in range(6):
+        with pytest.raises(PortFailure, match=r"full: .*maxmemory"):
+            await store.greylist(GreylistQuestion(f"new {number}", "client", 60, 60, 60, 2))
+    assert store.state is StoreState.FULL, "a refused write opens no breaker"
+    assert (await store.greylist(passed)).seen is Seen.KNOWN
+    assert [change.after for change in changes] == [StoreState.FULL]
+    await store.close()
+
+
+async def test_a_replica_takes_no_writes_and_still_answers(redis_server: RedisServer) -> None:
+    store = RedisStore(redis_server.url)
+    await store.put("k", "v", 60)
+    redis_server.say("REPLICAOF", "127.0.0.1", "1")
+    for _ in range(6):
+        with pytest.raises(PortFailure, match="read-only: "):
+            await store.put("k", "w", 60)
+    assert store.state is StoreState.READ_ONLY
+    assert await store.get("k") == "v"
+    await store.close()
+
+
+async def test_a_crowd_of_ours_waits_for_a_place_and_then_says_so(redis_server: RedisServer) -> None:
+    store = RedisStore(redis_server.url, patience=Patience(connect=1, command=2, wait=0.05, whole=2, connections=2))
+    await store.ping()
+    redis_server.pause()
+    calls = [asyncio.create_task(store.get("k")) for _ in range(5)]
+    await asyncio.sleep(0.4)
+    redis_server.resume()
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    failures = [result for result in results if isinstance(result, PortFailure)]
+    assert [failure.cause.why for failure in failures] == [Why.OVERLOAD] * 3
+    assert store.state is StoreState.UP
+    await store.close()
+
+
 def test_failures_far_apart_do_not_open_it() -> None:
     now = FakeTime()
     breaker = Breaker(now)
     for _ in range(10):
         breaker.failed()
+        breaker.succeeded()
         now.time += 4
     assert breaker.allows()
 

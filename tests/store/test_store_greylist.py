@@ -4,66 +4,19 @@ and what one process remembers while the store is out."""
 from __future__ import annotations
 
 import asyncio
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 
 import pytest
+from store_subjects import HandClock
 
 from gateway.adapters.store_broken import BrokenStore
 from gateway.adapters.store_memory import MemoryStore
 from gateway.adapters.store_near import NearStore
-from gateway.adapters.store_redis import RedisStore
-from gateway.adapters.store_sqlite import SqliteStore
 from gateway.mail.finding import Why
 from gateway.ports.failure import PortFailure
 from gateway.ports.store import GreylistAnswer, GreylistMark, GreylistQuestion, Seen, Store
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "real"))
-from redis_server import RedisServer
-
-
-class FakeClock:
-    def __init__(self) -> None:
-        self.time = 1_800_000_000.0
-
-    def now(self) -> float:
-        return self.time
-
-    def monotonic(self) -> float:
-        return self.time
-
-
 Subject = tuple[Store, Callable[[float], Awaitable[None]]]
-
-
-@pytest.fixture(scope="module")
-def redis_server() -> Iterator[RedisServer]:
-    if why := RedisServer.missing():
-        pytest.skip(why)
-    with RedisServer() as server:
-        yield server
-
-
-@pytest.fixture(params=["memory", "sqlite", "redis"])
-async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Subject]:
-    """A store and a way to let seconds pass."""
-    clock = FakeClock()
-
-    async def advance(seconds: float) -> None:
-        clock.time += seconds
-
-    passing: Callable[[float], Awaitable[None]] = advance
-    if request.param == "memory":
-        store: Store = MemoryStore(clock)
-    elif request.param == "sqlite":
-        store = SqliteStore(tmp_path / "state.sqlite", clock)
-    else:
-        server: RedisServer = request.getfixturevalue("redis_server")
-        store = RedisStore(server.url, secret=request.node.name.encode())  # another secret, other keys
-        passing = asyncio.sleep
-    yield store, passing
-    await store.close()
 
 
 def question(
@@ -154,7 +107,7 @@ async def test_an_operators_word_counts(subject: Subject) -> None:
 class Fallible:
     """A memory store that is out, or slow, when told so."""
 
-    def __init__(self, clock: FakeClock) -> None:
+    def __init__(self, clock: HandClock) -> None:
         self.inner: Store = MemoryStore(clock)
         self.hangs = False
 
@@ -166,7 +119,7 @@ class Fallible:
 
 @pytest.mark.parametrize("hangs", [False, True])
 async def test_while_the_store_is_out_passes_of_the_last_day_are_known(hangs: bool) -> None:
-    clock = FakeClock()
+    clock = HandClock()
     inner = Fallible(clock)
     store = NearStore(inner, clock)  # type: ignore[arg-type]
     await store.greylist(question("passes"))

@@ -3,34 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
-
-from gateway.adapters.store_broken import BrokenStore
-from gateway.adapters.store_memory import MemoryStore
-from gateway.adapters.store_redis import RedisStore
-from gateway.adapters.store_sqlite import SqliteStore
-from gateway.ports.failure import PortFailure
-from gateway.ports.ledger import Entry, Ledger, LedgerStore
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "real"))
 from redis_server import RedisServer
 
+from gateway.adapters.store_broken import BrokenStore
+from gateway.adapters.store_redis import RedisStore
+from gateway.ports.failure import PortFailure
+from gateway.ports.ledger import Entry, Ledger
+
 OURS, BUSY, DONE = Entry.OURS, Entry.BUSY, Entry.DONE
-
-
-class HandClock:
-    def __init__(self) -> None:
-        self.time = 1_800_000_000.0
-
-    def now(self) -> float:
-        return self.time
-
-    def monotonic(self) -> float:
-        return self.time
 
 
 Subject = tuple[Ledger, Callable[[float], Awaitable[None]]]
@@ -42,27 +25,6 @@ def redis_server() -> Iterator[RedisServer]:
         pytest.skip(f"real component missing: {why}")
     with RedisServer() as server:
         yield server
-
-
-@pytest.fixture(params=["memory", "sqlite", "redis"])
-async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Subject]:
-    """A ledger and a way to let seconds pass."""
-    clock = HandClock()
-
-    async def advance(seconds: float) -> None:
-        clock.time += seconds
-
-    passing: Callable[[float], Awaitable[None]] = advance
-    if request.param == "memory":
-        store: LedgerStore = MemoryStore(clock)
-    elif request.param == "sqlite":
-        store = SqliteStore(tmp_path / "state.sqlite", clock)
-    else:
-        server: RedisServer = request.getfixturevalue("redis_server")
-        store = RedisStore(server.url, secret=request.node.name.encode())
-        passing = asyncio.sleep
-    yield store, passing
-    await store.close()
 
 
 async def test_what_is_handed_over_by_one_is_busy_for_the_others(subject: Subject) -> None:

@@ -4,6 +4,7 @@
 -- ARGV[2]  how long "done" is remembered, ms
 -- ARGV[3]  how many of the recipients are done; they come first, those that are free behind them
 -- ARGV[4..] recipients
+-- result   1
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local owner, ttl, done = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
