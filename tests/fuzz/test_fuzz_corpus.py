@@ -29,6 +29,7 @@ def ours() -> Counter[str]:
 
 def test_sessions_leave_nothing_in_memory() -> None:
     octets = [file.read_bytes() for file in FILES if file.parent.name == "session"]
+    others = ours()  # what tests before this one still hold
     rounds = []
     for _ in range(2):
         for one in octets:
@@ -37,4 +38,5 @@ def test_sessions_leave_nothing_in_memory() -> None:
     print(f"{len(octets)} sessions left {rounds[1].total() - rounds[0].total()} objects of {rounds[1].total()}")
     # what is made once stays: tables, compiled policies
     assert rounds[1] == rounds[0]
-    assert not rounds[1]["Session"] + rounds[1]["Reception"] + rounds[1]["SmtpServer"] + rounds[1]["Message"]
+    left = rounds[1] - others
+    assert not left["Session"] + left["Reception"] + left["SmtpServer"] + left["Message"]

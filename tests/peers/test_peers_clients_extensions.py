@@ -35,7 +35,8 @@ def test_exim_hears_one_reply_for_each_recipient(node, dovecot, postfix_mailstor
     poll(lambda: postfix_mailstore.messages()[before[1] :], "Postfix has it")
 
 
-def test_swaks_with_prdr(node, tmp_path):
+def test_swaks_with_prdr(node, dovecot, postfix_mailstore, tmp_path):
+    before = len(dovecot.messages("user@example.org")), len(postfix_mailstore.messages())
     content = tmp_path / "content"
     content.write_bytes(stuffed(message()))
     done = subprocess.run(
@@ -48,9 +49,13 @@ def test_swaks_with_prdr(node, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert "<-  353" in done.stdout
+    # what is still under way would come between another test's messages
+    poll(lambda: dovecot.messages("user@example.org")[before[0] :], "Dovecot has it")
+    poll(lambda: postfix_mailstore.messages()[before[1] :], "Postfix has it")
 
 
 def test_postfix_sends_the_success_notification_that_the_client_asked_for(node, postfix_mailstore):
+    before = len(postfix_mailstore.messages())
     with smtplib.SMTP(timeout=60, source_address=(GOOD, 0), local_hostname="client.sender.example") as smtp:
         smtp.connect("127.0.0.1", node.smtp_port)
         smtp.ehlo()
@@ -59,6 +64,7 @@ def test_postfix_sends_the_success_notification_that_the_client_asked_for(node, 
         assert smtp.docmd("DATA")[0] == 354
         smtp.sock.sendall(stuffed(message()))
         assert smtp.getreply()[0] == 250
+    poll(lambda: postfix_mailstore.messages()[before:], "Postfix has it")
     poll(
         lambda: "sender delivery status notification" in postfix_mailstore.log_text(),
         "Postfix tells the sender\n" + postfix_mailstore.log_text(),
@@ -67,5 +73,7 @@ def test_postfix_sends_the_success_notification_that_the_client_asked_for(node, 
 
 def test_without_that_wish_nobody_is_told(node, postfix_mailstore):
     before = postfix_mailstore.log_text().count("sender delivery status notification")
+    messages = len(postfix_mailstore.messages())
     assert attempt(node.smtp_port, message()).last[0] == 250
+    poll(lambda: postfix_mailstore.messages()[messages:], "Postfix has it")
     assert postfix_mailstore.log_text().count("sender delivery status notification") == before
