@@ -32,6 +32,7 @@ from gateway.acceptance import (
 )
 from gateway.evidence.record import Notes, RecipientOutcome, transaction_record
 from gateway.mail.address import Mailbox, ReversePath
+from gateway.mail.advertised import greeting
 from gateway.mail.dsn import MailDsn, RcptDsn
 from gateway.mail.message import Message
 from gateway.mail.phase import Phase
@@ -137,7 +138,7 @@ class Reception:
             self._write_record(judged.tx, judged.verdict, reply)
             return reply
         identity = self._services.identity
-        return Reply(220, "", f"{identity.hostname} ESMTP mxgw")
+        return Reply(220, "", greeting(identity.hostname))
 
     def refuse_connection(self, reason: str, why: str) -> Reply:
         """The connection is not served (no valid PROXY header ...): the reply; the record says why."""

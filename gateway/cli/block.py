@@ -47,10 +47,10 @@ def run(args: argparse.Namespace) -> int:
     from gateway.cluster.blocks import put
     from gateway.ports.blocks import Block
 
-    what, seconds = what_of(args.what), _seconds(args.duration)
+    what, seconds = what_of(args.what), seconds_of(args.duration)
     if _is_wide(what) and not args.yes:
         raise CommandError(USAGE, f"{what} is very wide; say --yes if it is meant")
-    block = Block(what, 0.0, reason=args.reason[:200], by=_who())
+    block = Block(what, 0.0, reason=args.reason[:200], by=who())
     found = over_board(args, lambda board: put(board, block, seconds))
     if args.output == "json":
         show_json("block", block_json(found))
@@ -112,7 +112,8 @@ def block_json(block: Block) -> dict[str, str]:
     }
 
 
-def _seconds(text: str) -> float:
+def seconds_of(text: str) -> float:
+    """A duration such as 4h, in seconds, or CommandError(64)."""
     match = re.fullmatch(r"(\d+)([smhd])", text)
     seconds = float(int(match[1]) * _UNITS[match[2]]) if match else 0.0
     if not 0 < seconds <= _LONGEST:
@@ -128,7 +129,8 @@ def _is_wide(what: str) -> bool:
     return network.prefixlen < _WIDE[network.version]
 
 
-def _who() -> str:
+def who() -> str:
+    """The operator, for the record."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):

@@ -1,6 +1,8 @@
 """``mxgw policy schema|check|test|digest|show``: policies without a node.
 
-Known gaps: two policies are compared by digest only, not rule by rule.
+Those that a cluster shares: ``policy_push``.
+
+Known gaps: none.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gateway.cli import policy_push
 from gateway.cli.output import config_argument, faults_json, output_argument, show_columns, show_faults, show_json
 from gateway.cli.sysexits import CONFIG, DATAERR, NEGATIVE, OK
 
@@ -22,8 +25,8 @@ PACKAGED = ("default", "observe", "strict")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """The five actions."""
-    actions = parser.add_subparsers(dest="action", metavar="schema|check|test|digest|show", required=True)
+    """The actions."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     actions.add_parser("schema", help="JSON Schema of a policy file")
     check = actions.add_parser("check", help="report everything that is wrong with a policy file; 78 when something is")
     check.add_argument("file", type=Path, metavar="FILE")
@@ -41,11 +44,20 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     show.add_argument("file", nargs="?", type=Path, metavar="FILE", help="absent: the policy of the settings")
     config_argument(show)
     output_argument(show)
+    policy_push.add_actions(actions)
 
 
 def run(args: argparse.Namespace) -> int:
     """Call the action."""
-    return {"schema": _schema, "check": _check, "test": _test, "digest": _digest, "show": _show}[args.action](args)
+    if "act" in args:
+        return int(args.act(args))
+    return {
+        "schema": _schema,
+        "check": _check,
+        "test": _test,
+        "digest": _digest,
+        "show": _show,
+    }[args.action](args)
 
 
 def _schema(_: argparse.Namespace) -> int:

@@ -1,6 +1,7 @@
 """Who is in the cluster: each node writes a heartbeat to the board, and all can read all.
 
-A heartbeat is one JSON object. A node that says nothing for 15 s is gone from the board.
+A heartbeat is one JSON object. A node that says nothing for 15 s counts as lost, and for an hour it is remembered: it
+may be alive and cut off. One that leaves is forgotten at once.
 
 Known gaps: none.
 """
@@ -16,6 +17,8 @@ from gateway.ports.board import Board
 NODES: Final = "nodes"
 BEAT_SECONDS: Final = 5.0
 LOST_AFTER: Final = 15.0
+ROSTER: Final = "roster"
+FORGOTTEN_AFTER: Final = 3600.0
 
 
 class Heartbeat:
@@ -30,13 +33,28 @@ class Heartbeat:
         """One heartbeat. Raises PortFailure."""
         now = await self._board.now()
         said = json.dumps({"node": self._node, "time": round(now, 3), **self._state()}, separators=(",", ":"))
+        # the roster first: who is not on it is not waited for by a roll-out
+        await self._board.write(ROSTER, self._node, str(round(now, 3)), FORGOTTEN_AFTER)
         await self._board.write(NODES, self._node, said, LOST_AFTER)
 
     async def leave(self) -> None:
         """The node ends: nobody needs to wait for its silence. Raises PortFailure."""
-        await self._board.erase(NODES, self._node)
+        await forget(self._board, self._node)
 
 
 async def members(board: Board) -> dict[str, Mapping[str, Any]]:
     """The nodes that live, by name. Raises PortFailure."""
     return {name: json.loads(said) for name, said in (await board.entries(NODES)).items()}
+
+
+async def lost(board: Board) -> dict[str, float]:
+    """The nodes that fell silent within the hour, and when they were last heard, seconds since 1970. Raises
+    PortFailure."""
+    live = await board.entries(NODES)
+    return {name: float(last) for name, last in (await board.entries(ROSTER)).items() if name not in live}
+
+
+async def forget(board: Board, node: str) -> None:
+    """Nobody waits for that node any more. Raises PortFailure."""
+    await board.erase(NODES, node)
+    await board.erase(ROSTER, node)

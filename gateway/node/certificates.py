@@ -16,6 +16,7 @@ from typing import Final, NoReturn, TypedDict
 
 from gateway.ops.metrics import NodeMetrics
 from gateway.smtp.tls import CertificateError, CertificateHolder
+from gateway.smtp.tls_pair import PemPair
 
 log = logging.getLogger("mxgw.node")
 
@@ -48,6 +49,11 @@ class Certificates:
     def not_after(self) -> float:
         """When the first of them ends: seconds since 1970."""
         return self._holder.not_after
+
+    @property
+    def pairs(self) -> tuple[PemPair, ...]:
+        """Those in force."""
+        return self._holder.pairs
 
     def said(self) -> TlsSaid:
         """The certificates in force, for a worker. Holds private keys: not for logs."""

@@ -7,21 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from gateway.adapters.clock_system import SystemClock
 from gateway.adapters.store_open import open_board
 from gateway.cluster.agent import Agent, Duty
 from gateway.cluster.blocks import PERIOD, BlockWatch
 from gateway.cluster.greylist import GREYLIST_SECONDS, GreylistDuty, seal_of
-from gateway.cluster.membership import BEAT_SECONDS, Heartbeat
+from gateway.cluster.journal import JOURNAL_SECONDS, DecisionDuty
+from gateway.cluster.journal import seal_of as seal_of_decisions
 from gateway.config import Settings
 from gateway.node import greylist_desk
-from gateway.node.notices import BLOCKS, Notices, Reports
+from gateway.node.certificates import Certificates
+from gateway.node.membership import Membership
+from gateway.node.notices import BLOCKS, DECISIONS, Notices, Reports
+from gateway.node.policy_keeper import PolicyKeeper
 from gateway.ops.health import NodeHealth
 from gateway.ops.metrics import NodeMetrics
 from gateway.ports.board import Board
@@ -49,14 +50,20 @@ class Duties:
     """The node's side of the cluster. ``run`` until cancelled, then ``close``."""
 
     def __init__(
-        self, settings: Settings, health: NodeHealth, metrics: NodeMetrics, notices: Notices, reports: Reports
+        self,
+        settings: Settings,
+        health: NodeHealth,
+        metrics: NodeMetrics,
+        notices: Notices,
+        reports: Reports,
+        keeper: PolicyKeeper,
+        certificates: Certificates,
     ) -> None:
-        self._health = health
-        self._metrics = metrics
         self._notices = notices
-        self._reports = reports
         self._board = board_of(settings)
-        self._heartbeat = Heartbeat(self._board, settings.hostname, self._state)
+        self._member = Membership(
+            settings, self._board, health, metrics, notices, reports, keeper, certificates
+        )
         self._blocks = BlockWatch(
             self._board, SystemClock(), partial(notices.tell, BLOCKS), blocks_file(settings)
         )
@@ -69,13 +76,31 @@ class Duties:
             metrics.greylist_not_shared,
         )
         reports.on(greylist_desk.REPORT, self._greylist.hear)
+        kept = settings.decisions
+        self._decisions = DecisionDuty(
+            self._board,
+            seal_of_decisions(secret_of(settings)),
+            settings.hostname,
+            kept.lines,
+            kept.hours * 3600,
+            kept.flush,
+        )
+        reports.on(DECISIONS, self._decisions.hear)
         self.agent = Agent(
             (
-                Duty("heartbeat", BEAT_SECONDS, self._heartbeat.turn),
+                *self._member.duties,
                 Duty("greylist", GREYLIST_SECONDS, self._greylist.turn),
                 Duty("blocks", PERIOD, self._blocks.turn),
+                Duty("nodes", PERIOD, self._count_nodes),
+                *self._lists.duties,
+                Duty("shadow", SHADOW_SECONDS, self._shadow.turn),
+                Duty("decisions", JOURNAL_SECONDS, self._decisions.turn),
             )
         )
+
+    async def first_look(self) -> None:
+        """Before the workers start: what the cluster has decided meanwhile."""
+        await self._member.first_look()
 
     async def run(self) -> None:
         """All duties, again and again."""
@@ -84,11 +109,7 @@ class Duties:
     async def close(self) -> None:
         """Leave the cluster."""
         with contextlib.suppress(PortFailure, TimeoutError):
-            await asyncio.wait_for(self._heartbeat.leave(), _LEAVE_SECONDS)
+            await asyncio.wait_for(self._member.leave(), _LEAVE_SECONDS)
+            await asyncio.wait_for(self._decisions.leave(), _LEAVE_SECONDS)
             await asyncio.wait_for(self._greylist.count(), _LEAVE_SECONDS)
         await self._board.close()
-
-    def _state(self) -> Mapping[str, Any]:
-        status = self._health.status(time.monotonic())
-        keys = ("version", "ready", "state", "sessions", "inflight", "certificate_not_after", "started", "mailstores")
-        return {**{key: status[key] for key in keys}, "policy": status["policy"]["digest"]}

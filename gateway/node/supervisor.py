@@ -1,8 +1,8 @@
 """The parent process: sockets, workers, signals, reload, the admin port. It never touches mail.
 
-SIGHUP reads policy and certificates again (certificates also when their files change); SIGTERM or SIGINT drains; a
-second one ends at once. Policy and certificates are judged here, once, before any worker hears of them: what is broken
-changes nothing.
+SIGHUP reads the own policy file and the certificates again (certificates also when their files change); SIGTERM or
+SIGINT drains; a second one ends at once. Policy and certificates are judged here, once, before any worker hears of
+them: what is broken changes nothing.
 
 Known gaps: the settings file itself is read at the start only.
 """
@@ -30,15 +30,13 @@ from gateway.node.channel import Said
 from gateway.node.crew import Crew
 from gateway.node.duties import Duties
 from gateway.node.notices import Notices, Reports
-from gateway.node.policy_source import read_policy
+from gateway.node.policy_keeper import PolicyKeeper
 from gateway.ops.admin import AdminServer, Page, json_page, status_page
 from gateway.ops.health import NodeHealth
 from gateway.ops.log import Log, standard_output
 from gateway.ops.metrics import NodeMetrics, use_folder
-from gateway.policy.model import Policy
 from gateway.smtp.listener import make_listening_socket
 from gateway.smtp.tls import CertificateError, CertificateHolder, ensure_self_signed
-from gateway.yamlfile import FaultsError
 
 log = logging.getLogger("mxgw.node")
 
@@ -109,7 +107,6 @@ class Supervisor:
         self._folder = folder
         self._listening = listening
         self._admin = admin
-        self._policy_text = read_policy(settings)
         self._metrics = NodeMetrics(folder)
         self._stop = asyncio.Event()
         self._signals = 0
@@ -132,7 +129,7 @@ class Supervisor:
                 "routes": [{"name": r.label, "domains": r.domains, "mailstore": r.mailstore} for r in settings.routes],
             }
         )
-        self._adopt(self._policy_text.parse())
+        self._keeper = PolicyKeeper(settings, self._health, self._metrics)
         self._certificates = Certificates(certificate, self._metrics, self._tell_certificates)
         self._health.certificate_not_after = certificate.not_after
         self._crew: Crew | None = None
@@ -172,6 +169,10 @@ class Supervisor:
             }
         )
         await admin.start(self._admin)
+        duties = Duties(
+            settings, self._health, self._metrics, self._notices, self._reports, self._keeper, self._certificates
+        )
+        await duties.first_look()
         self._crew = Crew(
             settings.worker_count,
             sockets=[sock for _, sock in self._listening],
@@ -181,7 +182,6 @@ class Supervisor:
             on_ready=self._worker_ready,
             on_report=self._reports.tell,
         )
-        duties = Duties(settings, self._health, self._metrics, self._notices, self._reports)
         cluster = asyncio.create_task(duties.run())
         watch = asyncio.create_task(self._certificates.watch())
         tasks.add(asyncio.create_task(self._watch_recipients()))
@@ -217,42 +217,14 @@ class Supervisor:
     async def reload(self) -> None:
         """Read policy and certificate again; tell the workers of what is sound."""
         async with self._reloading:
-            if await self._reload_policy() and self._crew:
-                self._crew.tell({"do": "reload", "policy": self._policy_said()})
+            if await self._keeper.reload() and self._crew:
+                self._crew.tell({"do": "reload", "policy": self._keeper.said})
             await self._certificates.reload()
-
-    async def _reload_policy(self) -> bool:
-        try:
-            text = await asyncio.to_thread(read_policy, self._settings)
-            policy = await asyncio.to_thread(text.parse)
-        except FaultsError as error:
-            for fault in error.faults:
-                log.error("%s", fault, extra={"event": "policy", "in_force": self._health.policy_digest})
-            self._metrics.reloaded("policy", ok=False)
-            return False
-        before = self._health.policy_digest
-        self._policy_text = text
-        self._adopt(policy)
-        self._metrics.reloaded("policy", ok=True)
-        log.info(
-            "policy reloaded; the settings file is read at the start only",
-            extra={"event": "policy", "before": before, "digest": policy.digest, "mode": policy.default.mode.value},
-        )
-        return True
 
     def _tell_certificates(self) -> None:
         self._health.certificate_not_after = self._certificates.not_after
         if self._crew:
             self._crew.tell({"do": "reload", "tls": self._certificates.said()})
-
-    def _adopt(self, policy: Policy) -> None:
-        self._health.policy_digest = policy.digest
-        self._health.policy_source = policy.source
-        self._health.mode = policy.default.mode.value
-        self._metrics.policy(policy.digest[:8])
-
-    def _policy_said(self) -> Said:
-        return {"text": self._policy_text.text, "name": self._policy_text.name}
 
     def _first_words(self) -> Said:
         settings = self._settings.model_dump(mode="json")
@@ -261,7 +233,7 @@ class Supervisor:
         return {
             "notices": dict(self._notices.last),
             "settings": settings,
-            "policy": self._policy_said(),
+            "policy": self._keeper.said,
             "tls": self._certificates.said(),
             "log_lock": str(self._folder / "log.lock"),
         }

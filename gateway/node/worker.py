@@ -18,21 +18,27 @@ import ssl
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from gateway.auth.public_suffix import suffix_list
 from gateway.checks import CHECKS
+from gateway.cluster.journal import Gatherer
 from gateway.config import Settings
 from gateway.node import greylist_desk
 from gateway.node.certificates import TlsSaid
 from gateway.node.channel import Channel, Said
 from gateway.node.compose import Worker, worker_for
-from gateway.node.notices import Notices
+from gateway.node.notices import DECISIONS, Notices
+from gateway.node.policy_in_force import MOMENT, NEXT, REPORT, PolicyInForce
 from gateway.node.policy_source import PolicyText
+from gateway.node.rates import Tally
+from gateway.node.turned_away import Gate
 from gateway.ops.log import Log, standard_output
 from gateway.ops.metrics import MetricsObserver
 from gateway.policy.model import Policy
+from gateway.ports.observer import Record
 from gateway.smtp.identify import HeaderUse
 from gateway.smtp.tls import CertificateError, make_context
 from gateway.smtp.tls_pair import pair_from
@@ -53,9 +59,11 @@ class Work:
         writer = standard_output(Path(start["log_lock"]))
         self._log = Log(writer, node=settings.hostname, form=settings.log.format, level=settings.log.level)
         self._log.install()
-        self._observer = MetricsObserver(self._log.emit)
+        self._gathered = Gatherer()
+        self._tally = Tally(self._decided)
+        self._observer = MetricsObserver(self._tally.note)
         writer.on_drop = self._observer.log_dropped.inc
-        self._policy = self._parse(start["policy"])
+        self._policy = PolicyInForce(self._parse(start["policy"]), partial(self._report, REPORT))
         self._tls = _context(start["tls"])
         self._notices = Notices()
         for kind, data in start["notices"].items():
@@ -72,8 +80,12 @@ class Work:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._drain.set)
         settings = self._settings
         worker = self._worker = worker_for(
-            settings, lambda: self._policy, lambda: self._tls, self._observer, self._notices
+            settings, self._policy, lambda: self._tls, self._observer, self._notices
         )
+        worker.server.shut = Gate(self._notices, self._policy.shut).shut
+        self._notices.on(NEXT, self._policy.told_next)
+        self._notices.on(MOMENT, self._policy.told_moment)
+        await self._policy.caught_up()
         self._notices.on(greylist_desk.NOTICE, worker.greylist.adopt)
         # before clients come: a burst of first ones would read it all at once
         await asyncio.to_thread(suffix_list)
@@ -106,6 +118,7 @@ class Work:
         log.info("worker %d ends", os.getpid(), extra={"event": "drain", "drained": drained, "handovers_left": left})
         if gathered := worker.greylist.take():
             self._report(greylist_desk.REPORT, gathered)
+        self._tell_evidence(worker)
         self._channel.say({"drained": drained})
         await self._channel.flush()
         self._log.writer.close()
@@ -131,7 +144,7 @@ class Work:
         faults: list[str] = []
         if said.get("policy"):
             try:
-                self._policy = self._parse(said["policy"])
+                self._policy.replace(self._parse(said["policy"]))
             except FaultsError as error:
                 faults += [str(fault) for fault in error.faults]
         if said.get("tls"):
@@ -152,6 +165,20 @@ class Work:
             self._channel.say(self._beat(worker))
             if gathered := worker.greylist.take():
                 self._report(greylist_desk.REPORT, gathered)
+            if counted := worker.lists.take():
+                self._report(list_desk.REPORT, counted)
+            self._tell_evidence(worker)
+
+    def _decided(self, record: Record) -> None:
+        self._log.emit(record)
+        if self._settings.decisions.lines:
+            self._gathered.note(record)
+
+    def _tell_evidence(self, worker: Worker) -> None:
+        if compared := worker.shadow.take():
+            self._report(shadow_desk.REPORT, compared)
+        if decided := self._gathered.take():
+            self._report(DECISIONS, decided)
 
     def _beat(self, worker: Worker) -> dict[str, Any]:
         sessions, inflight = worker.server.sessions, worker.router.inflight
@@ -165,7 +192,9 @@ class Work:
                 "sessions": sessions,
                 "inflight": inflight,
                 "mailstores": {mailstore.name: mailstore.as_json() for mailstore in mailstores},
-                "policy": self._policy.digest,
+                "policy": self._policy().digest,
+                "results": self._tally.said(),
+                "store": self._observer.store_last,
                 "loop_lag": round(self._lag, 4),
                 "rss": _resident_octets(),
                 "draining": self._drain.is_set(),

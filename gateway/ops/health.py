@@ -8,7 +8,7 @@ Known gaps: the counts are those of the last heartbeat, so up to a second old.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -26,16 +26,24 @@ class WorkerHealth:
     beat: Mapping[str, Any] = field(default_factory=dict)
 
 
+def _no_doubt() -> str:
+    return ""
+
+
 @dataclass(slots=True)
 class NodeHealth:
     """The node. identity: what never changes while it runs (version, hostname, listeners, routes without secrets)."""
 
     identity: Mapping[str, Any]
     policy_digest: str = ""
+    policy_generation: int = 0
     policy_source: str = ""
     mode: str = ""
     certificate_not_after: float = 0.0
     draining: bool = False
+    turned_away: str = ""
+    odd: str = ""
+    in_doubt: Callable[[], str] = _no_doubt
     crashes: int = 0
     workers: dict[int, WorkerHealth] = field(default_factory=dict)
     recipients: Sequence[Mapping[str, Any]] = ()
@@ -48,6 +56,8 @@ class NodeHealth:
         """Whether to send clients here, and why (not)."""
         if self.draining:
             return False, "draining"
+        if why := self.turned_away or self.in_doubt():
+            return False, why
         fresh = sum(1 for worker in self.workers.values() if worker.ready and monotonic - worker.last < FRESH)
         return (True, f"{fresh} workers ready") if fresh else (False, "no worker is ready")
 
@@ -60,11 +70,17 @@ class NodeHealth:
             "ready": ready,
             "state": why,
             "mode": self.mode,
-            "policy": {"digest": self.policy_digest, "source": self.policy_source},
+            "policy": {
+                "digest": self.policy_digest,
+                "source": self.policy_source,
+                "generation": self.policy_generation,
+            },
+            "policy_mismatch": self.odd,
             "certificate_not_after": self.certificate_not_after,
             "sessions": sum(int(beat.get("sessions", 0)) for beat in beats),
             "inflight": sum(int(beat.get("inflight", 0)) for beat in beats),
             "mailstores": _mailstores(beats),
+            "store": _store(beats),
             "recipients": list(self.recipients),
             "worker_crashes": self.crashes,
             "workers": [
@@ -72,6 +88,11 @@ class NodeHealth:
                 for worker in self.workers.values()
             ],
         }
+
+
+def _store(beats: Sequence[Mapping[str, Any]]) -> str:
+    """The worst that a worker says of the shared store: ok, or what its breaker says."""
+    return next((said for beat in beats if (said := str(beat.get("store", "ok"))) != "ok"), "ok")
 
 
 def _mailstores(beats: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -79,6 +79,7 @@ class MetricsObserver:
         self.crashes = counter("check_crashes", "Crashes inside a check", "check")
         self.dns = counter("dns_lookups", "Questions to the resolvers", "type", "result")
         self.dns_seconds = seconds("dns_lookup_duration_seconds", "Questions to the resolvers")
+        self.store_last = "ok"
         self.store = counter("store_ops", "Calls of the shared store", "op", "result")
         self.store_seconds = seconds("store_op_duration_seconds", "Calls of the shared store")
         self.attempts = counter("mailstore_attempts", "Hand-overs", "mailstore", "result")
@@ -213,6 +214,7 @@ class MetricsObserver:
 
     def store_op(self, op: str, result: str, seconds: float) -> None:
         """A call of the store ended: ok, or why it failed."""
+        self.store_last = result
         self.store.labels(op, result).inc()
         self.store_seconds.observe(seconds)
 
@@ -232,6 +234,8 @@ class NodeMetrics:
 
         gauge("build_info", "Constant 1", "version", "python").labels(__version__, platform.python_version()).set(1)
         self._policy = gauge("policy_info", "1: the policy in force", "digest")
+        self._mismatch = gauge("cluster_policy_mismatch", "1: this node's policy is not the cluster's")
+        self._mismatch.set(0)
         self._reload = gauge("reload_last_success", "Whether the last reload worked", "what")
         self._certificates = gauge(
             "tls_certificate_not_after_timestamp_seconds", "When a certificate in force ends", "name", "key"
@@ -255,6 +259,10 @@ class NodeMetrics:
             self._policy.labels(self._digest).set(0)
         self._policy.labels(digest).set(1)
         self._digest = digest
+
+    def policy_mismatch(self, odd: bool) -> None:
+        """Whether this node's policy is not the cluster's."""
+        self._mismatch.set(1 if odd else 0)
 
     def certificates(self, ends: Mapping[tuple[str, str], float]) -> None:
         """These certificates are in force now: (first name, kind of key) -> end, seconds since 1970."""

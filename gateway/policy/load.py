@@ -215,11 +215,12 @@ class _Reader:
 def _digest(version: int, profiles: tuple[Profile, ...]) -> str:
     """SHA-256 of everything that decides. The order of rules is part of it: of two equally severe rules the first
     gives the reply's reason."""
-    form = {"version": version, "profiles": sorted((_profile_form(p) for p in profiles), key=lambda p: str(p["name"]))}
+    form = {"version": version, "profiles": sorted((form_of(p) for p in profiles), key=lambda p: str(p["name"]))}
     return hashlib.sha256(json.dumps(form, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def _profile_form(profile: Profile) -> dict[str, object]:
+def form_of(profile: Profile) -> dict[str, object]:
+    """All of a profile that decides, as JSON can say it."""
     return {
         "name": profile.name,
         "domains": sorted(profile.domains),

@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Final
 
 from gateway.mail import address
+from gateway.mail.advertised import ehlo_words
 from gateway.mail.limits import WireLimits
 from gateway.mail.reply import Reply, reply_for
 from gateway.reception import Reception
@@ -166,9 +167,7 @@ class Commands:
         refusal = await self._hello("EHLO", argument)
         if refusal is not None:
             return refusal
-        limits = self._limits
-        words = ["PIPELINING", f"SIZE {limits.message_octets}", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES"]
-        words += ["CHUNKING", "DSN", "PRDR", f"LIMITS MAILMAX={limits.transactions} RCPTMAX={limits.recipients}"]
+        words = list(ehlo_words(self._limits))
         if self._reception.offers_requiretls:
             words.append("REQUIRETLS")
         if self._reception.connection.tls is None and self._tls_offered():

@@ -120,7 +120,7 @@ class Door:
         server, ended = self._server, None
         hostname = server.services.identity.hostname
         try:
-            ended = await answer_probe(self._wire, self._send, probe, hostname, lambda: server.draining)
+            ended = await answer_probe(self._wire, self._send, probe, hostname, server.turns_away)
         finally:
             if ended != HEADER:
                 server.services.observer.connection(probe.connection.client_ip.version, "probe")

@@ -31,6 +31,8 @@ from gateway.smtp.tls import limit_tls_memory
 log = logging.getLogger("mxgw.smtp")
 
 BACKLOG: Final = 1024
+ACCEPT_AT_ONCE: Final = 64
+"""In a flood open sessions have their turn between so many new ones, and those that left at once are noticed."""
 LAST_WORDS: Final = 3.0
 """Seconds in which the last that connected before the sockets closed hear their 421."""
 SEND_BUFFER_OCTETS: Final = 32 * 1024
@@ -81,6 +83,8 @@ class SmtpServer:
         self.tls = tls
         self.spool_dir = spool_dir
         self.draining = False
+        self.shut: Callable[[], str] = lambda: ""
+        """Why no new session is served for now, '' if they are; open ones go on all the same."""
         self._servers: list[asyncio.Server] = []
         self._listening: list[tuple[socket.socket, Callable[[], Session]]] = []
         self._sessions: set[Session] = set()
@@ -93,6 +97,10 @@ class SmtpServer:
         self._changed = asyncio.Event()
         self._template: dict[str, Any] | None = None
         limit_tls_memory()
+
+    def turns_away(self) -> bool:
+        """Whether new sessions hear 421 now."""
+        return self.draining or bool(self.shut())
 
     @property
     def sessions(self) -> int:
@@ -121,7 +129,9 @@ class SmtpServer:
         def session() -> Session:
             return Session(self, listener, template)
 
-        server = await asyncio.get_running_loop().create_server(session, sock=sock, backlog=BACKLOG)
+        server = await asyncio.get_running_loop().create_server(session, sock=sock, backlog=ACCEPT_AT_ONCE)
+        # asyncio has one number for both: so many are accepted in a row, so many may queue
+        sock.listen(BACKLOG)
         self._servers.append(server)
         self._listening.append((sock, session))
 
@@ -201,7 +211,7 @@ class SmtpServer:
         """None: welcome. Else the observer's word and the reply to refuse it with. speaks_for_others: the peer brings
         many clients, so no client's limit holds for it."""
         limits, session_id = self.services.limits, connection.session_id
-        if self.draining:
+        if self.turns_away():
             return "refused_drain", reply_for("shutting-down", session_id)
         if len(self._sessions) > limits.sessions and not self._makes_room():
             return "refused_limit", reply_for("too-many-sessions", session_id)

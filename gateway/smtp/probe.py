@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from gateway.mail.advertised import greeting
 from gateway.mail.reply import Reply
 from gateway.smtp.identify import Probe
 from gateway.smtp.proxy import begins_header
@@ -44,7 +45,7 @@ async def answer_probe(wire: Wire, send: Send, probe: Probe, hostname: str, drai
             except IdleTimeout:
                 pass
         if not wire.buffer:
-            await send(Reply(220, "", f"{hostname} ESMTP mxgw"))
+            await send(Reply(220, "", greeting(hostname)))
     while not wire.buffer and not draining():
         await _more(wire, deadline)
     if probe.greet_after == 0 and begins_header(wire.buffer):

@@ -1,0 +1,311 @@
+"""``mxgw policy push|unpush|rollback|rollout|history|diff``: one policy for all nodes at one time.
+
+Known gaps: cases are run by this command, not by each node.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gateway.cli import policy_effect
+from gateway.cli.block import at, over_board, who
+from gateway.cli.cluster import node_named
+from gateway.cli.output import CommandError, config_argument, output_argument, show_columns, show_json
+from gateway.cli.sysexits import DATAERR, NEGATIVE, OK, TEMPFAIL, UNAVAILABLE
+
+if TYPE_CHECKING:
+    from gateway.cluster.rollout import Generation, Rollout, State
+    from gateway.policy.model import Policy
+    from gateway.ports.board import Board
+
+PACKAGED_CASES = Path(__file__).parents[1] / "policies" / "cases"
+_PACKAGED = ("default", "observe", "strict")
+_STEP = 0.3
+_SLACK = 90.0
+
+
+def add_actions(actions: Any) -> None:
+    """Below ``mxgw policy``."""
+    push = actions.add_parser("push", help="bring a file into force on all nodes at one time")
+    push.add_argument("file", type=Path, metavar="FILE")
+    push.add_argument("--cases", type=Path, metavar="DIR", help="absent: the folder cases beside FILE, if there is one")
+    push.set_defaults(act=_push)
+    unpush = actions.add_parser("unpush", help="back to each node's own file")
+    unpush.set_defaults(act=_unpush)
+    rollback = actions.add_parser("rollback", help="back to an earlier generation, as a new one")
+    rollback.add_argument("generation", nargs="?", type=int, metavar="N", help="absent: the one before")
+    rollback.set_defaults(act=_rollback)
+    for action in (push, unpush, rollback):
+        action.add_argument("--reason", required=action is push, default="", metavar="TEXT", help="for the history")
+        action.add_argument("--canary", metavar="NODE", help="it goes first, and back if its rates leave their band")
+        action.add_argument("--watch", type=float, default=120.0, metavar="SECONDS", help="how long; default: 120")
+        action.add_argument(
+            "--band", type=float, default=10.0, metavar="PERCENT", help="points above the others; default: 10"
+        )
+        action.add_argument(
+            "--without", action="append", default=[], metavar="NODE", help="do not wait for this node: it is dead"
+        )
+        action.add_argument("--wait", action="store_true", help="until it is in force; 1 if it was stopped")
+    rollout = actions.add_parser("rollout", help="the roll-out under way, or how the last one ended")
+    rollout.set_defaults(act=_show_rollout)
+    history = actions.add_parser("history", help="what was pushed, by whom, why, and what became of it")
+    history.add_argument("--limit", type=int, default=50, metavar="N")
+    history.set_defaults(act=_history)
+    diff = actions.add_parser("diff", help="what a candidate would change; 1 where it does")
+    diff.add_argument("file", metavar="FILE|N", help="the candidate: a file or a generation")
+    diff.add_argument("base", nargs="?", metavar="FILE|N", help="compared with; absent: the policy in force")
+    policy_effect.arguments(diff)
+    diff.set_defaults(act=_diff)
+    for action in (push, unpush, rollback, rollout, history, diff):
+        config_argument(action)
+        output_argument(action)
+
+
+# ---- begin one
+
+
+def _push(args: argparse.Namespace) -> int:
+    from gateway.cluster.rollout import Generation
+    from gateway.cluster.rollout_board import Bundle
+    from gateway.policy.load import load_text
+
+    try:
+        text = args.file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandError(DATAERR, f"{args.file} cannot be read: {error}") from error
+    policy = load_text(text, args.file.name)
+    number = _run_cases(args, policy)
+    target = Generation(digest=policy.digest, name=args.file.name, reason=args.reason[:200], by=who())
+
+    async def work(board: Board) -> Rollout | None:
+        from gateway.cluster.rollout_board import state_of
+
+        current = (await state_of(board)).current
+        if current.digest == policy.digest:
+            return None
+        return await _begin(board, args, target, Bundle(text, args.file.name))
+
+    if args.output != "json":
+        print(f"{args.file.name}: sound, {number} cases passed, digest {policy.digest[:8]}")
+    return _follow(args, over_board(args, work))
+
+
+def _run_cases(args: argparse.Namespace, policy: Policy) -> int:
+    """How many cases there were for it. Raises CommandError where one fails."""
+    from gateway.policy.casefile import run_case_files
+    from gateway.policy.load import load_packaged
+
+    stem, beside = args.file.stem, args.file.parent / "cases"
+    folder = args.cases or (beside if beside.is_dir() else PACKAGED_CASES if stem in _PACKAGED else None)
+    if folder is None:
+        return 0
+    paths = sorted(folder.rglob("*.yaml"))
+    policies = {name: load_packaged(name) for name in _PACKAGED} | {stem: policy}
+    results = run_case_files(paths, policies)
+    failed = [result for result in results if not result.passed]
+    if failed:
+        raise CommandError(NEGATIVE, "\n".join([f"{len(failed)} cases fail; nothing was pushed", *map(str, failed)]))
+    return len(results)
+
+
+def _unpush(args: argparse.Namespace) -> int:
+    from gateway.cluster.rollout import Generation
+
+    target = Generation(reason=args.reason[:200] or "unpush", by=who())
+
+    async def work(board: Board) -> Rollout | None:
+        from gateway.cluster.rollout_board import state_of
+
+        if not (await state_of(board)).current.digest:
+            return None
+        return await _begin(board, args, target, None)
+
+    return _follow(args, over_board(args, work))
+
+
+def _rollback(args: argparse.Namespace) -> int:
+    async def work(board: Board) -> Rollout:
+        from gateway.cluster.rollout import Generation
+        from gateway.cluster.rollout_board import bundle_of, state_of
+
+        state = await state_of(board)
+        number = args.generation if args.generation is not None else state.previous.number
+        back = state.previous if number == state.previous.number else await _generation(board, number)
+        if not state.current.number or number == state.current.number:
+            raise CommandError(NEGATIVE, f"{state.current.label} is in force; there is nothing to go back to")
+        if back.digest and await bundle_of(board, back.digest) is None:
+            raise CommandError(UNAVAILABLE, f"the text of {back.label} is not kept any more")
+        reason = args.reason[:200] or f"back to generation {number}"
+        return await _begin(board, args, Generation(digest=back.digest, name=back.name, reason=reason, by=who()), None)
+
+    return _follow(args, over_board(args, work))
+
+
+async def _begin(board: Board, args: argparse.Namespace, target: Generation, bundle: Any) -> Rollout:
+    from gateway.cluster.membership import lost, members
+    from gateway.cluster.rollout import Rollout
+    from gateway.cluster.rollout_board import UnderWay, begin
+
+    without = tuple([await node_named(board, name) for name in args.without])
+    live, silent = set(await members(board)), set(await lost(board))
+    if not live - set(without):
+        raise CommandError(UNAVAILABLE, "no node is on the board")
+    if missing := sorted(silent - set(without)):
+        raise CommandError(
+            TEMPFAIL, f"{missing[0]} is silent, nobody knows what it serves; --without {missing[0]} where it is dead"
+        )
+    canary = await node_named(board, args.canary) if args.canary else ""
+    plan = Rollout("", target, canary=canary, watch=args.watch, band=args.band / 100, without=without)
+    try:
+        return await begin(board, target, bundle, plan)
+    except UnderWay as error:
+        raise CommandError(TEMPFAIL, str(error)) from error
+
+
+# ---- follow it
+
+
+def _follow(args: argparse.Namespace, rollout: Rollout | None) -> int:
+    if rollout is None:
+        return _said(args, "it is in force already", {"outcome": "unchanged"}, OK)
+    label = rollout.target.label
+    if not args.wait:
+        said = {"generation": rollout.target.number, "digest": rollout.target.digest, "outcome": "begun"}
+        return _said(args, f"{label}: begun; mxgw policy rollout shows how it goes", said, OK)
+
+    async def work(board: Board) -> State:
+        from gateway.cluster.rollout_board import state_of
+
+        end = asyncio.get_running_loop().time() + args.watch + _SLACK
+        while True:
+            state = await state_of(board)
+            left = state.current.at - await board.now()
+            if state.rollout is None or state.rollout.id != rollout.id:
+                if state.current.number != rollout.target.number or left <= 0:
+                    return state
+                await asyncio.sleep(left)
+            elif asyncio.get_running_loop().time() > end:
+                raise CommandError(TEMPFAIL, f"{label}: {state.rollout.phase}, and no node goes on")
+            await asyncio.sleep(_STEP)
+
+    return _say_ended(args, over_board(args, work), rollout.target.number, label)
+
+
+def _say_ended(args: argparse.Namespace, state: State, number: int, label: str) -> int:
+    done = state.current.number == number
+    ended = state.ended if state.ended and state.ended.number == number else None
+    outcome = "done" if done else ended.outcome if ended else "overtaken"
+    said = {"generation": number, "outcome": outcome, "why": ended.why if ended else ""}
+    if done:
+        return _said(args, f"{label}: in force on all nodes since {at(state.current.at)}", said, OK)
+    return _said(args, f"{label}: {outcome}: {said['why']}; {state.current.label} is in force", said, NEGATIVE)
+
+
+def _said(args: argparse.Namespace, text: str, values: dict[str, Any], code: int) -> int:
+    if args.output == "json":
+        show_json("policy-rollout", values)
+    else:
+        print(text)
+    return code
+
+
+def _show_rollout(args: argparse.Namespace) -> int:
+    from gateway.cluster.rollout_board import look
+
+    view = over_board(args, look)
+    rollout, ended, current = view.state.rollout, view.state.ended, view.state.current
+    values: dict[str, Any] = {
+        "in_force": {"generation": current.number, "digest": current.digest},
+        "rollout": rollout and {"generation": rollout.target.number, "phase": rollout.phase, "canary": rollout.canary},
+        "nodes": {node: said.stage for node, said in view.said.items() if rollout and said.id == rollout.id},
+        "last": ended and {"generation": ended.number, "outcome": ended.outcome, "why": ended.why},
+    }
+    if args.output == "json":
+        show_json("policy-rollout", values)
+        return OK
+    print(f"in force: {current.label}" + (f" since {at(current.at)}" if current.at else ""))
+    if rollout:
+        print(f"under way: {rollout.target.label}: {rollout.phase}")
+        show_columns([(node, stage) for node, stage in values["nodes"].items()])
+    elif ended:
+        print(f"last: generation {ended.number} {ended.outcome} {ended.why}".rstrip())
+    return OK
+
+
+# ---- look back
+
+
+async def _lines(board: Board, limit: int) -> list[dict[str, Any]]:
+    from gateway.cluster.rollout_board import HISTORY
+
+    return [{"time": at(line.time), **json.loads(line.value)} for line in await board.latest(HISTORY, limit)]
+
+
+async def _generation(board: Board, number: int) -> Generation:
+    from gateway.cluster.rollout import Generation
+
+    if number == 0:
+        return Generation()
+    for line in await _lines(board, 500):
+        if line["generation"] == number:
+            return Generation(number, line["digest"], line["name"])
+    raise CommandError(NEGATIVE, f"there is no generation {number} in the history")
+
+
+def _history(args: argparse.Namespace) -> int:
+    async def work(board: Board) -> list[dict[str, Any]]:
+        return await _lines(board, args.limit)
+
+    lines = over_board(args, work)
+    if args.output == "json":
+        show_json("policy-history", {"events": lines})
+        return OK
+    rows = [
+        (line["time"], str(line["generation"]), line["digest"][:8] or "own", line["event"], line["by"], line["why"])
+        for line in lines
+    ]
+    show_columns([("TIME", "GEN", "DIGEST", "EVENT", "BY", "WHY"), *rows])
+    return OK
+
+
+def _diff(args: argparse.Namespace) -> int:
+    from gateway.policy.difference import differences
+
+    after = _policy_of(args, args.file)
+    before = _policy_of(args, args.base)
+    lines = differences(before, after)
+    if args.output == "json":
+        values = {"before": before.digest, "after": after.digest, "differences": lines}
+        show_json("policy-diff", {**values, **policy_effect.effect_json(args, before, after)})
+    else:
+        print(f"--- {before.source or 'in force'} ({before.digest[:8]})   +++ {after.source} ({after.digest[:8]})")
+        for line in lines:
+            print(line)
+        policy_effect.show_effect(args, before, after)
+    return NEGATIVE if before.digest != after.digest else OK
+
+
+def _policy_of(args: argparse.Namespace, what: str | None) -> Policy:
+    """A file, a generation, or None: the policy in force. Raises FaultsError, CommandError."""
+    from gateway.cli.policy import policy_in_force
+    from gateway.policy.load import load, load_text
+
+    if what is not None and not what.isdecimal():
+        return load(Path(what))
+
+    async def work(board: Board) -> Policy | None:
+        from gateway.cluster.rollout_board import bundle_of, state_of
+
+        chosen = (await state_of(board)).current if what is None else await _generation(board, int(what))
+        if not chosen.digest:
+            return None
+        bundle = await bundle_of(board, chosen.digest)
+        if bundle is None:
+            raise CommandError(UNAVAILABLE, f"the text of {chosen.label} is not kept any more")
+        return load_text(bundle.text, chosen.label)
+
+    return over_board(args, work) or policy_in_force(None, args.config)
