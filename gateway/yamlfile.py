@@ -228,6 +228,10 @@ _WORDS = {
 }
 
 
+_MAYBE_KEY = re.compile(r"(?=[A-Za-z]*\d)[A-Za-z0-9]{20,}")
+"""What may be an access key or a token that was put in the wrong place."""
+
+
 def _problem(item: Mapping[str, typing.Any]) -> str:
     """pydantic's error in the operator's words; what we do not know keeps pydantic's own text."""
     kind = str(item["type"])
@@ -235,7 +239,7 @@ def _problem(item: Mapping[str, typing.Any]) -> str:
     value = item.get("input")
     if kind in (_UNKNOWN_KEY, "missing") or not isinstance(value, str | int | float):
         return text
-    shown = str(value).lower() if isinstance(value, bool) else repr(value)
+    shown = str(value).lower() if isinstance(value, bool) else _MAYBE_KEY.sub("***", repr(value))
     return f"{text}, not {shown}" if len(shown) <= 60 else text
 
 

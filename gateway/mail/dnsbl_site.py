@@ -1,7 +1,8 @@
 """One entry of a DNS block or allow list setting, in the syntax of Postfix's postscreen_dnsbl_sites.
 
-``domain[=filter][*weight]``: the filter is an IPv4 pattern over the answer, each part a number or a bracketed list of
-numbers and ranges (``127.0.0.[2..11;13]``); the weight defaults to 1, a negative one makes an allow list.
+``[name:]domain[=filter][*weight]``: the name is what people see instead of the domain, in which a paying user's access
+key may stand; the filter is an IPv4 pattern over the answer, each part a number or a bracketed list of numbers and
+ranges (``127.0.0.[2..11;13]``); the weight defaults to 1, a negative one makes an allow list.
 
 Known gaps: none.
 """
@@ -10,13 +11,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 
 from gateway.mail.address import AddressError, parse_domain
 
 _WEIGHT = re.compile(r"[+-]?\d{1,4}(?:\.\d{1,3})?")
 _PART = re.compile(r"\[[^\[\]]*\]|\d+")
 _ACCESS_KEY = re.compile(r"(?=[a-z]*\d)[a-z0-9]{20,63}")
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,61}[a-z0-9])?")
+_MAYBE_KEY = re.compile(r"[A-Za-z0-9]{16,}")
+
+LISTINGS = IPv4Network("127.0.0.0/8")
+ERROR_CODES = IPv4Network("127.255.255.0/24")
 
 Pattern = tuple[frozenset[int], frozenset[int], frozenset[int], frozenset[int]]
 
@@ -24,7 +30,8 @@ Pattern = tuple[frozenset[int], frozenset[int], frozenset[int], frozenset[int]]
 @dataclass(frozen=True, slots=True)
 class Site:
     """domain: the zone that is asked. pattern: answers that count, None for all. weight: added to the score.
-    label: the zone's name for people, without a paying user's access key (which must never be shown)."""
+    label: the list's name for people: as written, else the zone without a paying user's access key (which must never
+    be shown)."""
 
     domain: str
     pattern: Pattern | None
@@ -38,21 +45,31 @@ class Site:
         return all(octet in allowed for octet, allowed in zip(answer.packed, self.pattern, strict=True))
 
 
+def is_listing(answer: IPv4Address) -> bool:
+    """False for the codes that say that *we* may not ask, and for answers of a hijacked or abandoned zone."""
+    return answer in LISTINGS and answer not in ERROR_CODES
+
+
 def parse_site(text: str) -> Site:
-    """Read one entry. Raises ValueError with what is wrong."""
-    rest, star, weight = text.partition("*")
+    """Read one entry. Raises ValueError with what is wrong; the text never holds what may be an access key."""
+    shown = _MAYBE_KEY.sub("***", text)
+    given, colon, entry = text.partition(":") if ":" in text.partition("=")[0] else ("", "", text)
+    if colon and not _NAME.fullmatch(given):
+        raise ValueError(f"{shown!r}: the name before : is made of a-z, 0-9, dot and hyphen")
+    rest, star, weight = entry.partition("*")
     if star and not _WEIGHT.fullmatch(weight):
-        raise ValueError(f"{text!r}: the weight after * must be a number")
+        raise ValueError(f"{shown!r}: the weight after * must be a number")
     name, equals, pattern = rest.partition("=")
     try:
         domain = parse_domain(name)
     except AddressError as error:
-        raise ValueError(f"{text!r}: {error}") from error
+        raise ValueError(f"{shown!r}: {_MAYBE_KEY.sub('***', str(error))}") from error
     if "." not in domain:
-        raise ValueError(f"{text!r}: a list's domain has at least two labels")
+        raise ValueError(f"{shown!r}: a list's domain has at least two labels")
     if equals and not pattern:
-        raise ValueError(f"{text!r}: no filter after =")
-    return Site(domain, _pattern(text, pattern) if equals else None, float(weight) if star else 1.0, _label(domain))
+        raise ValueError(f"{shown!r}: no filter after =")
+    octets = _pattern(shown, pattern) if equals else None
+    return Site(domain, octets, float(weight) if star else 1.0, given or _label(domain))
 
 
 def _label(domain: str) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -22,18 +23,19 @@ class NsdServer:
     """``with NsdServer({"example.test": zone_text}) as server``: answers on ``server.address`` over UDP and TCP.
 
     Zone texts are master files; a missing SOA and NS are added. port: 0 takes a free one; a server that comes back
-    has its old one. Skips the test where NSD is not installed.
+    has its old one. host: where it listens. Skips the test where NSD is not installed.
     """
 
-    def __init__(self, zones: Mapping[str, str], port: int = 0) -> None:
+    def __init__(self, zones: Mapping[str, str], port: int = 0, host: str = "127.0.0.1") -> None:
         self._zones = zones
         self._folder: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self.port = port
+        self._host = host
 
     @property
     def address(self) -> tuple[str, int]:
-        return ("127.0.0.1", self.port)
+        return (self._host, self.port)
 
     def __enter__(self) -> NsdServer:
         program = shutil.which("nsd") or shutil.which("nsd", path="/usr/sbin")
@@ -48,6 +50,13 @@ class NsdServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+    def change(self, origin: str, text: str) -> None:
+        """Put another text in the place of a zone's; the server answers from it a moment later."""
+        assert self._folder is not None
+        assert self._process is not None
+        self._write(self._folder, origin, text)
+        self._process.send_signal(signal.SIGHUP)
 
     def stop(self) -> None:
         """End the server; nothing listens on its port afterwards."""
@@ -64,15 +73,11 @@ class NsdServer:
         folder = self._folder
         entries = []
         for origin, text in self._zones.items():
-            head = f"$ORIGIN {origin}.\n$TTL 300\n"
-            if not re.search(r"\sSOA\s", text):
-                head += "@ SOA ns.invalid. hostmaster.invalid. 1 3600 600 86400 120\n@ NS ns.invalid.\n"
-            file = folder / f"{origin}.zone"
-            file.write_text(head + text + "\n")
+            file = self._write(folder, origin, text)
             entries.append(f'zone:\n  name: "{origin}"\n  zonefile: "{file}"\n')
         config = folder / "nsd.conf"
         config.write_text(
-            f'server:\n  ip-address: 127.0.0.1@{self.port}\n  username: ""\n  chroot: ""\n  zonesdir: "{folder}"\n'
+            f'server:\n  ip-address: {self._host}@{self.port}\n  username: ""\n  chroot: ""\n  zonesdir: "{folder}"\n'
             f'  pidfile: "{folder}/nsd.pid"\n  database: ""\n  zonelistfile: "{folder}/zone.list"\n'
             f'  xfrdfile: "{folder}/xfrd.state"\n  xfrdir: "{folder}"\n  logfile: "{folder}/log"\n  server-count: 1\n'
             f"  rrl-ratelimit: 0\nremote-control:\n  control-enable: no\n" + "".join(entries)
@@ -89,6 +94,17 @@ class NsdServer:
         log = (folder / "log").read_text() if (folder / "log").exists() else ""
         self.stop()
         raise RuntimeError(f"nsd did not start: {log}")
+
+    @staticmethod
+    def _write(folder: Path, origin: str, text: str) -> Path:
+        head = f"$ORIGIN {origin}.\n$TTL 300\n"
+        if not re.search(r"\sSOA\s", text):
+            head += "@ SOA ns.invalid. hostmaster.invalid. 1 3600 600 86400 120\n@ NS ns.invalid.\n"
+        file = folder / f"{origin}.zone"
+        part = folder / f"{origin}.part"
+        part.write_text(head + text + "\n")
+        part.replace(file)
+        return file
 
 
 def _free_port() -> int:
