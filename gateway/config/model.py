@@ -32,7 +32,6 @@ from pydantic import (
 
 from gateway.config.arc_section import ArcSettings
 from gateway.config.cluster_section import ClusterSettings
-from gateway.config.journal_section import DecisionSettings, JournalSettings
 from gateway.config.limits_section import LimitsSettings
 from gateway.config.mailstore_entry import MailstoreForm, as_urls, beside
 from gateway.config.relative import RelativePath
@@ -332,8 +331,6 @@ class Settings(_Section):
     log: LogSettings = Field(LogSettings(), description="log lines")
     limits: LimitsSettings = Field(LimitsSettings(), description="limits of the wire")
     cluster: ClusterSettings = Field(ClusterSettings(), description="the node as one of several")
-    decisions: DecisionSettings = Field(DecisionSettings(), description="decision records that the nodes share")
-    journal: JournalSettings | None = Field(None, description="recordings for `mxgw replay`; absent: none")
     arc: ArcSettings = Field(ArcSettings(), description="ARC sets of our own")
     header_prefix: Annotated[str, AfterValidator(_prefix)] = Field(
         "X-Gateway-",

@@ -15,13 +15,11 @@ from gateway.adapters.store_open import open_board
 from gateway.cluster.agent import Agent, Duty
 from gateway.cluster.blocks import PERIOD, BlockWatch
 from gateway.cluster.greylist import GREYLIST_SECONDS, GreylistDuty, seal_of
-from gateway.cluster.journal import JOURNAL_SECONDS, DecisionDuty
-from gateway.cluster.journal import seal_of as seal_of_decisions
 from gateway.config import Settings
 from gateway.node import greylist_desk
 from gateway.node.certificates import Certificates
 from gateway.node.membership import Membership
-from gateway.node.notices import BLOCKS, DECISIONS, Notices, Reports
+from gateway.node.notices import BLOCKS, Notices, Reports
 from gateway.node.policy_keeper import PolicyKeeper
 from gateway.ops.health import NodeHealth
 from gateway.ops.metrics import NodeMetrics
@@ -76,25 +74,11 @@ class Duties:
             metrics.greylist_not_shared,
         )
         reports.on(greylist_desk.REPORT, self._greylist.hear)
-        kept = settings.decisions
-        self._decisions = DecisionDuty(
-            self._board,
-            seal_of_decisions(secret_of(settings)),
-            settings.hostname,
-            kept.lines,
-            kept.hours * 3600,
-            kept.flush,
-        )
-        reports.on(DECISIONS, self._decisions.hear)
         self.agent = Agent(
             (
                 *self._member.duties,
                 Duty("greylist", GREYLIST_SECONDS, self._greylist.turn),
                 Duty("blocks", PERIOD, self._blocks.turn),
-                Duty("nodes", PERIOD, self._count_nodes),
-                *self._lists.duties,
-                Duty("shadow", SHADOW_SECONDS, self._shadow.turn),
-                Duty("decisions", JOURNAL_SECONDS, self._decisions.turn),
             )
         )
 
@@ -110,6 +94,5 @@ class Duties:
         """Leave the cluster."""
         with contextlib.suppress(PortFailure, TimeoutError):
             await asyncio.wait_for(self._member.leave(), _LEAVE_SECONDS)
-            await asyncio.wait_for(self._decisions.leave(), _LEAVE_SECONDS)
             await asyncio.wait_for(self._greylist.count(), _LEAVE_SECONDS)
         await self._board.close()

@@ -31,8 +31,6 @@ from gateway.smtp.tls import limit_tls_memory
 log = logging.getLogger("mxgw.smtp")
 
 BACKLOG: Final = 1024
-ACCEPT_AT_ONCE: Final = 64
-"""In a flood open sessions have their turn between so many new ones, and those that left at once are noticed."""
 LAST_WORDS: Final = 3.0
 """Seconds in which the last that connected before the sockets closed hear their 421."""
 SEND_BUFFER_OCTETS: Final = 32 * 1024
@@ -129,9 +127,7 @@ class SmtpServer:
         def session() -> Session:
             return Session(self, listener, template)
 
-        server = await asyncio.get_running_loop().create_server(session, sock=sock, backlog=ACCEPT_AT_ONCE)
-        # asyncio has one number for both: so many are accepted in a row, so many may queue
-        sock.listen(BACKLOG)
+        server = await asyncio.get_running_loop().create_server(session, sock=sock, backlog=BACKLOG)
         self._servers.append(server)
         self._listening.append((sock, session))
 
