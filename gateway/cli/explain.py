@@ -106,6 +106,8 @@ async def _explain(
 ) -> Explanation:
     from gateway.evidence.explain import explain
     from gateway.node.compose import blocks_now, identity_of, live_ports, offline_ports, router_for
+    from gateway.node.duties import board_of
+    from gateway.node.lists import lists_now
     from gateway.pipeline import Pipeline
 
     try:
@@ -116,7 +118,8 @@ async def _explain(
         else:
             ports = live_ports(settings, router)
             if args.config is not None:
-                ports = replace(ports, blocks=await blocks_now(settings))
+                lists = await lists_now(board_of(settings))
+                ports = replace(ports, blocks=await blocks_now(settings), lists=lists)
     except (ValueError, OSError) as error:
         raise CommandError(DATAERR, str(error)) from error
     try:

@@ -33,6 +33,7 @@ COMMANDS = {
     "unblock": ("gateway.cli.unblock", "lift such a block"),
     "blocks": ("gateway.cli.blocks", "list such blocks"),
     "greylist": ("gateway.cli.greylist", "who waits, who would, and how to let somebody pass"),
+    "rbl": ("gateway.cli.rbl", "ask block lists, look at their health, and for our own addresses on them"),
     "doctor": ("gateway.cli.doctor", "look at what stands behind the node, and for ways around it"),
     "spf": ("gateway.cli.spf", "may this client use that domain?"),
     "dkim": ("gateway.cli.dkim", "do the signatures of a message hold?"),

@@ -36,6 +36,8 @@ from gateway.mail.limits import TARPIT_SLOTS
 from gateway.node.descriptors import make_room
 from gateway.node.duties import blocks_file, board_of
 from gateway.node.greylist_desk import Desk
+from gateway.node.list_desk import NOTICE as LISTS
+from gateway.node.list_desk import WorkerLists
 from gateway.node.notices import BLOCKS, Notices
 from gateway.node.timed_store import TimedStore
 from gateway.ops.metrics import MetricsObserver
@@ -64,6 +66,7 @@ class Worker:
     dns: Resolver
     store: Store
     greylist: Desk
+    lists: WorkerLists
 
 
 def router_for(settings: Settings, observer: Observer | None = None, ledger: DeliveryLedger | None = None) -> Router:
@@ -136,9 +139,12 @@ def worker_for(
     router = router_for(settings, observer, ledger)
     limits = settings.limits.wire(settings.worker_count)
     desk = Desk(clock, observer.greylisted)
+    lists = WorkerLists()
+    notices.on(LISTS, lists.told)
+    ports = Ports(dns, store, router, clock, router.listed, router.live, blocks)
     services = Services(
         identity=identity_of(settings),
-        pipeline=Pipeline(Ports(dns, store, router, clock, router.listed, router.live, blocks, desk)),
+        pipeline=Pipeline(replace(ports, greylist=desk, lists=lists)),
         policy=policy,
         relay=relay_for(settings, router),
         observer=observer,
@@ -149,7 +155,7 @@ def worker_for(
     )
     slots = max(1, TARPIT_SLOTS // settings.worker_count)
     server = SmtpServer(services, tls=tls, spool_dir=settings.spool_dir, tarpit_slots=slots)
-    return Worker(server, router, dns, store, desk)
+    return Worker(server, router, dns, store, desk, lists)
 
 
 def live_ports(settings: Settings, router: Router) -> Ports:

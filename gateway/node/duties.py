@@ -18,6 +18,7 @@ from gateway.cluster.greylist import GREYLIST_SECONDS, GreylistDuty, seal_of
 from gateway.config import Settings
 from gateway.node import greylist_desk
 from gateway.node.certificates import Certificates
+from gateway.node.lists import ListDuties
 from gateway.node.membership import Membership
 from gateway.node.notices import BLOCKS, Notices, Reports
 from gateway.node.policy_keeper import PolicyKeeper
@@ -74,6 +75,7 @@ class Duties:
             metrics.greylist_not_shared,
         )
         reports.on(greylist_desk.REPORT, self._greylist.hear)
+        self._lists = ListDuties(self._board, settings, lambda: keeper.in_force.policy, notices, reports)
         self.agent = Agent(
             (
                 *self._member.duties,
@@ -94,5 +96,6 @@ class Duties:
         """Leave the cluster."""
         with contextlib.suppress(PortFailure, TimeoutError):
             await asyncio.wait_for(self._member.leave(), _LEAVE_SECONDS)
+            await asyncio.wait_for(self._lists.leave(), _LEAVE_SECONDS)
             await asyncio.wait_for(self._greylist.count(), _LEAVE_SECONDS)
         await self._board.close()

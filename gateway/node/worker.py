@@ -25,7 +25,7 @@ from typing import Any, Final
 from gateway.auth.public_suffix import suffix_list
 from gateway.checks import CHECKS
 from gateway.config import Settings
-from gateway.node import greylist_desk
+from gateway.node import greylist_desk, list_desk
 from gateway.node.certificates import TlsSaid
 from gateway.node.channel import Channel, Said
 from gateway.node.compose import Worker, worker_for

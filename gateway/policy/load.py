@@ -125,12 +125,18 @@ class _Reader:
         return tuple(rules)
 
     def _sites(self, checks: ChecksSettings, under: tuple[Key, ...]) -> None:
-        for number, site in enumerate(checks.dnsbl.sites):
-            try:
-                parse_site(site)
-            except ValueError as error:
-                path = (*under, "checks", "dnsbl", "sites", number)
-                self._fault(path, str(error), "write domain[=127.0.0.[2..11]][*weight]")
+        zones: dict[str, str] = {}
+        for key in ("sites", "domain_sites"):
+            for number, text in enumerate(getattr(checks.dnsbl, key)):
+                path = (*under, "checks", "dnsbl", key, number)
+                try:
+                    site = parse_site(text)
+                except ValueError as error:
+                    self._fault(path, str(error), "write domain[=127.0.0.[2..11]][*weight]")
+                    continue
+                # health and hits are kept by name
+                if zones.setdefault(site.label, site.domain) != site.domain:
+                    self._fault(path, f"two lists have the name {site.label}", "write name: before one of them")
 
     def _posture(
         self, outage: OutageForm, base: OutageForm | None, under: tuple[Key, ...]
@@ -199,7 +205,7 @@ class _Reader:
             under = (*path, "checks")
             self.faults += faults_from(error, self.document, _REMEDIES, model=ChecksSettings, under=under)
             return self.form.checks
-        if isinstance(form.checks.get("dnsbl"), dict) and "sites" in form.checks["dnsbl"]:
+        if isinstance(form.checks.get("dnsbl"), dict) and {"sites", "domain_sites"} & form.checks["dnsbl"].keys():
             self._sites(checks, path)
         return checks
 

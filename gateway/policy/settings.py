@@ -8,7 +8,7 @@ Known gaps: none.
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
@@ -43,11 +43,30 @@ class HeloSettings(CheckSettings):
 
 
 class DnsblSettings(CheckSettings):
-    """DNS block and allow lists in the syntax of postscreen_dnsbl_sites: ``domain=filter*weight``."""
+    """DNS block and allow lists in the syntax of postscreen_dnsbl_sites: ``domain=filter*weight``. How the lists are
+    watched, and whose addresses are ours, is said for all profiles by the default one."""
 
-    sites: tuple[str, ...] = Field((), description="domain[=127.0.0.[2..11]][*weight]; negative weights allow")
+    sites: tuple[str, ...] = Field(
+        (), description="[name:]domain[=127.0.0.[2..11]][*weight]; negative weights allow; people see the name"
+    )
     query_timeout: float = Field(2.0, gt=0, le=10)
     ipv6: bool = Field(True, description="ask about IPv6 clients too")
+    domain_sites: tuple[str, ...] = Field(
+        (), description="[name:]domain: lists of domains; they are watched and mxgw rbl asks them, no rule uses them"
+    )
+    watch: bool = Field(True, description="lists that fail their own test points are out of every decision")
+    unwatched: tuple[str, ...] = Field((), description="names of lists that have no test points (RFC 5782 section 5)")
+    check_every: float = Field(30.0, gt=0, le=60, description="one node of the cluster looks at each list so often")
+    node_check_every: float = Field(300.0, gt=0, description="and every node by itself")
+    back_after: int = Field(10, ge=1, le=1000, description="sound looks in a row after which a list counts again")
+    hit_ratio: float = Field(0.6, gt=0, le=1, description="a list that holds more than this share of the clients")
+    hit_factor: float = Field(5.0, ge=1, description="and more than so many times its mean of 24 hours is out")
+    hit_window: float = Field(60.0, gt=0, le=3600, description="the share is taken over one or two of these")
+    hit_least: int = Field(50, ge=1, description="of fewer clients nothing is concluded")
+    own_addresses: tuple[IPv4Address | IPv6Address, ...] = Field(
+        (), description="addresses of ours beside those of the served domains' MX hosts; lists that hold them are told"
+    )
+    own_every: float = Field(900.0, gt=0, description="our own addresses are asked about so often")
 
 
 class RateSettings(CheckSettings):

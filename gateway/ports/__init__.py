@@ -12,6 +12,7 @@ from gateway.ports.blocks import Blocks, NoBlocks
 from gateway.ports.clock import Clock
 from gateway.ports.dns import Resolver
 from gateway.ports.greylist import GreylistDesk, NoDesk
+from gateway.ports.lists import ListDesk, NoLists
 from gateway.ports.mailstore import RecipientDirectory
 from gateway.ports.store import Store
 
@@ -19,6 +20,7 @@ _NO_DESK = NoDesk()
 
 
 _NO_BLOCKS = NoBlocks()
+_NO_LISTS = NoLists()
 
 
 def _nowhere(domain: str) -> bool:  # noqa: ARG001
@@ -41,3 +43,5 @@ class Ports:
     blocks: Blocks = _NO_BLOCKS
     """Emergency blocks in force."""
     greylist: GreylistDesk = _NO_DESK
+    lists: ListDesk = _NO_LISTS
+    """How the block and allow lists are."""

@@ -10,8 +10,20 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from rbl_world import SOUND, WORLD, NodeProcess, NsdServer, RedisServer, command, node, policy, state_is, states
-from rbl_world import try_to_send, until
+from rbl_world import (
+    SOUND,
+    WORLD,
+    NodeProcess,
+    NsdServer,
+    RedisServer,
+    command,
+    node,
+    policy,
+    state_is,
+    states,
+    try_to_send,
+    until,
+)
 
 HOLDS_66 = "66.0.0.127 1 A 127.0.0.2\n"
 NUMBER = count(1)

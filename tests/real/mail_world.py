@@ -69,6 +69,7 @@ s1._domainkey.sender TXT {chunks}
 bank          TXT "v=spf1 -all"
 _dmarc.bank   TXT "v=DMARC1; p=reject"
 66.0.0.127.dnsbl A 127.0.0.2
+2.0.0.127.dnsbl A 127.0.0.2
 """,
         "net": """
 mta.example   A 127.0.0.1
