@@ -81,6 +81,7 @@ class Duties:
                 *self._member.duties,
                 Duty("greylist", GREYLIST_SECONDS, self._greylist.turn),
                 Duty("blocks", PERIOD, self._blocks.turn),
+                *self._lists.duties,
             )
         )
 
