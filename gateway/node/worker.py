@@ -161,6 +161,8 @@ class Work:
             self._channel.say(self._beat(worker))
             if gathered := worker.greylist.take():
                 self._report(greylist_desk.REPORT, gathered)
+            if counted := worker.lists.take():
+                self._report(list_desk.REPORT, counted)
 
     def _beat(self, worker: Worker) -> dict[str, Any]:
         sessions, inflight = worker.server.sessions, worker.router.inflight
