@@ -8,7 +8,7 @@ Known gaps: none.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from gateway.checks import CHECKS
@@ -19,6 +19,7 @@ from gateway.mail.verdict import Verdict
 from gateway.policy.decide import decide
 from gateway.policy.model import Profile
 from gateway.ports import Ports
+from gateway.ports.store_budget import one_decision
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +35,19 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """The checks over the ports. ``judge`` is called once a phase (at rcpt once a recipient)."""
+    """The checks over the ports. ``judge`` is called once a phase (at rcpt once a recipient). beside: sees each
+    judgement, and changes none; a second policy may be compared there. It must return at once and never raise."""
 
     ports: Ports
     checks: Sequence[Check] = CHECKS
+    beside: Callable[[Phase, Transaction, Verdict], None] | None = None
 
     async def judge(self, phase: Phase, tx: Transaction, profile: Profile) -> Judgement:
         """Run the phase's checks and decide with all rules up to this phase. Never raises for a fault of a port."""
         started = time.perf_counter()
-        judged, check_seconds = await run_phase(self.checks, phase, tx, self.ports, profile.checks)
+        with one_decision():
+            judged, check_seconds = await run_phase(self.checks, phase, tx, self.ports, profile.checks)
         verdict = decide(judged, profile, phase)
+        if self.beside is not None:
+            self.beside(phase, judged, verdict)
         return Judgement(phase, judged, verdict, time.perf_counter() - started, check_seconds)

@@ -28,15 +28,22 @@ class Seal:
 
     def close(self, text: str) -> str:
         """Sealed, as printable ASCII."""
+        return self.close_octets(text.encode("utf-8", "surrogateescape"))
+
+    def close_octets(self, octets: bytes) -> str:
+        """Sealed, as printable ASCII."""
         nonce = os.urandom(_NONCE_OCTETS)
-        sealed = nonce + self._cipher.encrypt(nonce, text.encode("utf-8", "surrogateescape"), None)
-        return base64.b64encode(sealed).decode("ascii")
+        return base64.b64encode(nonce + self._cipher.encrypt(nonce, octets, None)).decode("ascii")
 
     def open(self, sealed: str) -> str | None:
         """The text, or None where it was sealed with another secret, or is none of ours."""
+        octets = self.open_octets(sealed)
+        return None if octets is None else octets.decode("utf-8", "surrogateescape")
+
+    def open_octets(self, sealed: str) -> bytes | None:
+        """The octets, or None likewise."""
         try:
             octets = base64.b64decode(sealed, validate=True)
-            opened = self._cipher.decrypt(octets[:_NONCE_OCTETS], octets[_NONCE_OCTETS:], None)
+            return self._cipher.decrypt(octets[:_NONCE_OCTETS], octets[_NONCE_OCTETS:], None)
         except (InvalidTag, binascii.Error, ValueError):
             return None
-        return opened.decode("utf-8", "surrogateescape")

@@ -32,6 +32,7 @@ from pydantic import (
 
 from gateway.config.arc_section import ArcSettings
 from gateway.config.cluster_section import ClusterSettings
+from gateway.config.journal_section import DecisionSettings, JournalSettings
 from gateway.config.limits_section import LimitsSettings
 from gateway.config.mailstore_entry import MailstoreForm, as_urls, beside
 from gateway.config.relative import RelativePath
@@ -331,6 +332,8 @@ class Settings(_Section):
     log: LogSettings = Field(LogSettings(), description="log lines")
     limits: LimitsSettings = Field(LimitsSettings(), description="limits of the wire")
     cluster: ClusterSettings = Field(ClusterSettings(), description="the node as one of several")
+    decisions: DecisionSettings = Field(DecisionSettings(), description="decision records that the nodes share")
+    journal: JournalSettings | None = Field(None, description="recordings for `mxgw replay`; absent: none")
     arc: ArcSettings = Field(ArcSettings(), description="ARC sets of our own")
     header_prefix: Annotated[str, AfterValidator(_prefix)] = Field(
         "X-Gateway-",
@@ -355,6 +358,14 @@ class Settings(_Section):
     def origin(self) -> Mapping[str, str]:
         """Where each value came from: dotted key -> ``default``, ``gateway.yaml:12`` or ``MXGW_STORE``."""
         return self._origin
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What works and should not stay so, for the operator."""
+        shared = self.store.partition("://")[0] not in ("memory", "sqlite")
+        if shared and self.secret is None:
+            return ("secret: there is none, so whoever reads the shared store can guess the addresses hashed in it",)
+        return ()
 
     @property
     def worker_count(self) -> int:

@@ -8,7 +8,7 @@ Known gaps: none.
 from __future__ import annotations
 
 import importlib.resources
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gateway.config import Settings
 from gateway.policy.load import load_text
@@ -25,7 +25,7 @@ class PolicyText:
 
     def parse(self) -> Policy:
         """Raises FaultsError."""
-        return load_text(self.text, self.name)
+        return replace(load_text(self.text, self.name), text=self.text)
 
 
 def read_policy(settings: Settings) -> PolicyText:

@@ -9,7 +9,7 @@ Known gaps: a profile cannot add rules, only switch off, change mode, postures a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
 
@@ -119,13 +119,14 @@ class Profile:
 @dataclass(frozen=True, slots=True)
 class Policy:
     """A whole policy. digest: hexadecimal SHA-256 over its parsed and defaulted form, not the file's bytes; the first
-    eight digits stand in records, replies never show it."""
+    eight digits stand in records, replies never show it. text: of the file, where it is to be handed on."""
 
     version: int
     digest: str
     default: Profile
     profiles: tuple[Profile, ...] = ()
     source: str = ""
+    text: str = field(default="", compare=False, repr=False)
 
     def for_domain(self, domain: str) -> Profile:
         """The profile of a recipient domain: exact name first, then the longest ``*.wildcard``, else the default."""

@@ -1,0 +1,130 @@
+"""``mxgw policy diff FILE --since 24h``: what a candidate would have done with decisions that nodes have recorded.
+
+They come from the cluster's decision journal on the board, or from nodes' JSON logs (``--log FILE``, ``-`` for standard
+input). What cannot be replayed is counted by its reason, never guessed.
+
+Known gaps: the journal on the board lags by up to ``decisions.flush`` seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gateway.cli.block import at, over_board, seconds_of
+from gateway.cli.output import CommandError, settings_path
+from gateway.cli.policy_shadow import show_tally, tally_json
+from gateway.cli.sysexits import DATAERR, USAGE
+
+if TYPE_CHECKING:
+    from gateway.cluster.journal import Found
+    from gateway.evidence.effect import Effect
+    from gateway.policy.model import Policy
+    from gateway.ports.board import Board
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Which decisions."""
+    parser.add_argument("--since", metavar="TIME", help="replay the decisions of the last 30m, 24h or 7d too")
+    parser.add_argument(
+        "--log", type=Path, action="append", default=[], metavar="FILE", help="a node's JSON log in place of the board"
+    )
+
+
+def effect_json(args: argparse.Namespace, before: Policy, after: Policy) -> dict[str, Any]:
+    """For programs; {} where no decisions were asked for. Raises CommandError."""
+    if (asked := _asked(args)) is None:
+        return {}
+    effect, missed, strangers = _effect(args, asked, before, after)
+    return {
+        "effect": {
+            **tally_json(effect.tally),
+            "first": at(effect.first),
+            "last": at(effect.last),
+            "left_out": dict(effect.left_out),
+            "unchecked": effect.unchecked,
+            "missed": missed,
+            "unreadable_nodes": sorted(strangers),
+            "found_by_settings_in_force": _settings(before, after),
+        }
+    }
+
+
+def show_effect(args: argparse.Namespace, before: Policy, after: Policy) -> None:
+    """For people. Raises CommandError."""
+    from gateway.evidence.recorded import WHY
+
+    if (asked := _asked(args)) is None:
+        return
+    effect, missed, strangers = _effect(args, asked, before, after)
+    span = (
+        f"decisions from {at(effect.first)} to {at(effect.last)}: " if effect.tally.judged else "recorded decisions: "
+    )
+    print(span, end="")
+    show_tally(effect.tally)
+    for why, count in sorted(effect.left_out.items()):
+        print(f"{count} not replayed: {WHY[why]}")
+    if effect.unchecked:
+        print(f"{effect.unchecked} were decided by another policy than the one in force; taken as recorded")
+    if missed:
+        print(f"{missed} are not in the journal: there were too many at a time")
+    if strangers:
+        print(f"not readable with the secret of these settings: the lines of {', '.join(sorted(strangers))}")
+    if names := _settings(before, after):
+        print(f"these checks have other settings; what they found is what they find now: {', '.join(names)}")
+
+
+def _settings(before: Policy, after: Policy) -> list[str]:
+    from gateway.policy.compare import differing_settings
+
+    return list(differing_settings(before, after))
+
+
+def _asked(args: argparse.Namespace) -> float | None:
+    """Since when, seconds since 1970; None: nothing was asked for."""
+    if args.since is not None:
+        return time.time() - seconds_of(args.since)
+    return 0.0 if args.log else None
+
+
+def _effect(args: argparse.Namespace, since: float, before: Policy, after: Policy) -> tuple[Effect, int, Iterable[str]]:
+    from gateway.evidence.effect import effect_of
+
+    if args.log:
+        return effect_of(_from_logs(args.log), after, [before], since), 0, ()
+    found = _from_board(args, since)
+    return effect_of(reversed(found.records), after, [before], since), found.missed, found.strangers
+
+
+def _from_logs(paths: Iterable[Path]) -> Iterable[Mapping[str, Any]]:
+    from gateway.cluster.journal import from_log
+
+    for path in paths:
+        try:
+            if str(path) == "-":
+                yield from from_log(sys.stdin)
+                continue
+            with path.open(encoding="utf-8", errors="surrogateescape") as file:
+                yield from from_log(file)
+        except OSError as error:
+            raise CommandError(DATAERR, f"{path}: {error.strerror}") from error
+
+
+def _from_board(args: argparse.Namespace, since: float) -> Found:
+    from gateway.cluster.journal import decisions, seal_of
+    from gateway.config import load_settings
+    from gateway.node.duties import secret_of
+
+    settings = load_settings(settings_path(args.config), os.environ)
+    if not settings.decisions.lines:
+        raise CommandError(USAGE, "decisions.lines is 0: nothing is kept on the board; say --log FILE")
+
+    async def work(board: Board) -> Found:
+        return await decisions(board, seal_of(secret_of(settings)), since)
+
+    return over_board(args, work)

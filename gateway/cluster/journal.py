@@ -1,0 +1,198 @@
+"""Decision records on the board: the cluster's short memory of what was decided, bounded by count, age and octets.
+
+Each node adds a line when it has gathered enough, or when ``flush`` seconds have passed: some records, compressed and
+sealed with the cluster's secret, since they hold addresses. The node's log is the truth; this is for looking back.
+
+Known gaps: what a node has gathered since its last line is lost when it is killed.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gateway.cluster.sealed import Seal
+from gateway.ports.board import Board, Line
+
+log = logging.getLogger("mxgw.cluster")
+
+JOURNAL: Final = "decisions"
+JOURNAL_SECONDS: Final = 1.0
+RECORD_OCTETS: Final = 8 * 1024
+"""A longer record loses its findings, and says so."""
+LINE_OCTETS: Final = 16 * 1024
+_LINE_RECORDS: Final = 100
+_GATHERED: Final = 2000
+_PAGE: Final = 100
+_DROPPED: Final = ("t", "t_checks", "t_mailstore", "level", "schema")
+_PLAIN_OCTETS: Final = 1024 * 1024
+
+
+def seal_of(secret: bytes) -> Seal:
+    """The seal of this journal."""
+    return Seal(secret, "decision journal")
+
+
+def slim(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record as the journal keeps it: without times by phase, and without findings where it is too big."""
+    kept = {key: value for key, value in record.items() if key not in _DROPPED}
+    if len(json.dumps(kept, default=str)) > RECORD_OCTETS:
+        shown = ("time", "event", "node", "sid", "qid", "client_ip", "result", "verdict", "reason", "policy")
+        kept = {**{key: kept[key] for key in shown if key in kept}, "truncated": True}
+    return kept
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A line's records, oldest first; node: whose they are; missed: how many that node had to leave out."""
+
+    node: str
+    records: Sequence[Mapping[str, Any]]
+    missed: int = 0
+
+
+def line_of(node: str, records: Sequence[Mapping[str, Any]], missed: int, seal: Seal) -> str:
+    """A journal's line."""
+    said = json.dumps({"records": records, "missed": missed}, separators=(",", ":"), ensure_ascii=False, default=str)
+    return f"{node} {seal.close_octets(zlib.compress(said.encode('utf-8', 'surrogatepass'), 6))}"
+
+
+def page_of(line: Line, seal: Seal) -> Page | None:
+    """None where it cannot be read: another secret, or none of ours."""
+    node, _, sealed = line.value.partition(" ")
+    octets = seal.open_octets(sealed)
+    if octets is None:
+        return None
+    try:
+        said = json.loads(zlib.decompressobj().decompress(octets, _PLAIN_OCTETS).decode("utf-8", "surrogatepass"))
+        return Page(node, said["records"], int(said["missed"]))
+    except (zlib.error, ValueError, KeyError, TypeError) as error:
+        log.warning("a line of the decision journal cannot be read: %r", error, extra={"event": "cluster"})
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """records: newest first. missed: left out by nodes. strangers: nodes whose lines nobody here can read."""
+
+    records: Sequence[Mapping[str, Any]]
+    missed: int
+    strangers: frozenset[str]
+
+
+async def decisions(
+    board: Board,
+    seal: Seal,
+    since: float = 0.0,
+    most: int = 100_000,
+    wanted: Callable[[Mapping[str, Any]], bool] = lambda _record: True,
+) -> Found:
+    """The wanted records of lines not older than ``since`` (seconds since 1970), at most so many. Raises
+    PortFailure."""
+    records: list[Mapping[str, Any]] = []
+    strangers: set[str] = set()
+    missed, before = 0, ""
+    while len(records) < most and (lines := await board.latest(JOURNAL, _PAGE, before)):
+        before = lines[-1].number
+        for line in lines:
+            if line.time < since:
+                return Found(records[:most], missed, frozenset(strangers))
+            page = page_of(line, seal)
+            if page is None:
+                strangers.add(line.value.partition(" ")[0])
+                continue
+            missed += page.missed
+            records += [record for record in reversed(page.records) if wanted(record)]
+    return Found(records[:most], missed, frozenset(strangers))
+
+
+class DecisionDuty:
+    """A node's part. lines: how many stay on the board, 0: nothing is kept. seconds: how long. flush: seconds after
+    which few records make a line too."""
+
+    def __init__(self, board: Board, seal: Seal, node: str, lines: int, seconds: float, flush: float) -> None:
+        self._board = board
+        self._seal = seal
+        self._node = node
+        self._lines = lines
+        self._seconds = seconds
+        self._flush = flush
+        self._gathered: list[Mapping[str, Any]] = []
+        self._missed = 0
+        self._written = time.monotonic()
+
+    def hear(self, data: Mapping[str, Any]) -> None:
+        """What a worker has decided."""
+        if not self._lines:
+            return
+        self._missed += int(data["missed"])
+        room = _GATHERED - len(self._gathered)
+        self._gathered += data["records"][:room]
+        self._missed += max(0, len(data["records"]) - room)
+
+    async def turn(self) -> None:
+        """Write what is due. Raises PortFailure."""
+        while len(self._gathered) >= _LINE_RECORDS:
+            await self._write()
+        if time.monotonic() - self._written >= self._flush:
+            await self.leave()
+
+    async def leave(self) -> None:
+        """Write all. Raises PortFailure."""
+        while self._gathered or self._missed:
+            await self._write()
+        self._written = time.monotonic()
+
+    async def _write(self) -> None:
+        count = min(len(self._gathered), _LINE_RECORDS)
+        while True:
+            line = line_of(self._node, self._gathered[:count], self._missed, self._seal)
+            if len(line) <= LINE_OCTETS or count <= 1:
+                break
+            count //= 2
+        await self._board.append(JOURNAL, line, self._lines, self._seconds)
+        del self._gathered[:count]
+        self._missed = 0
+        self._written = time.monotonic()
+
+
+class Gatherer:
+    """In a worker: records for the supervisor. most: so many between two takes."""
+
+    def __init__(self, most: int = 200) -> None:
+        self._most = most
+        self._records: list[Mapping[str, Any]] = []
+        self._missed = 0
+
+    def note(self, record: Mapping[str, Any]) -> None:
+        """A decision record; other log lines are let be."""
+        if record.get("event") not in ("transaction", "reject") or "verdict" not in record:
+            return
+        if len(self._records) < self._most:
+            self._records.append(slim(record))
+        else:
+            self._missed += 1
+
+    def take(self) -> dict[str, Any] | None:
+        """For :meth:`DecisionDuty.hear`; None: nothing."""
+        if not self._records and not self._missed:
+            return None
+        taken = {"records": self._records, "missed": self._missed}
+        self._records, self._missed = [], 0
+        return taken
+
+
+def from_log(lines: Iterable[str]) -> Iterable[Mapping[str, Any]]:
+    """The decision records among the lines of a node's JSON log."""
+    for line in lines:
+        try:
+            said = json.loads(line)
+        except ValueError:
+            continue  # a line for people, or one that is cut
+        if isinstance(said, dict) and said.get("event") in ("transaction", "reject") and "verdict" in said:
+            yield said
