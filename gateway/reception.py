@@ -241,6 +241,7 @@ class Reception:
             self._note_rcpt(mailbox, reply, judged.verdict.reason)
             # keep what was found for the record, judge the next recipient without it
             open_.last, open_.refused, open_.notes.refused = (judged.verdict, reply), profile, judged.tx
+            self._services.accounts.recipient_refused(judged.tx, profile)
             return reply
         open_.tx = replace(judged.tx, rcpt=None, envelope=tx.envelope.with_recipient(mailbox, dsn))
         if group is None:
@@ -367,5 +368,6 @@ class Reception:
                 delivery=delivery,
             )
             services.observer.transaction(record)
+            services.accounts.ended(tx, verdict, reply, profile or self.profile)
         except Exception:
             log.exception("%s: the decision record is lost", tx.id)

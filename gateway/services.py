@@ -13,9 +13,11 @@ from gateway.delivery.routes import Route
 from gateway.delivery.stamp import Identity
 from gateway.mail.limits import WireLimits
 from gateway.mail.message import OutgoingMessage
-from gateway.mail.transaction import Transaction
+from gateway.mail.reply import Reply
+from gateway.mail.transaction import Address, Transaction
+from gateway.mail.verdict import Verdict
 from gateway.pipeline import Pipeline
-from gateway.policy.model import Policy
+from gateway.policy.model import Policy, Profile
 from gateway.ports.mailstore import DeliveryResult
 from gateway.ports.observer import Observer
 
@@ -30,6 +32,52 @@ class Relay(Protocol):
     async def deliver(self, tx: Transaction, message: OutgoingMessage, budget: float) -> DeliveryResult:
         """Hand over inside ``budget`` seconds."""
         ...
+
+
+class Accounts(Protocol):
+    """Who keeps count of clients beside the checks. All return at once."""
+
+    def enter(self, client: Address) -> None:
+        """A session of this client begins."""
+        ...
+
+    def leave(self, client: Address) -> None:
+        """It has ended."""
+        ...
+
+    def error(self, client: Address) -> None:
+        """The client gets a 5yz."""
+        ...
+
+    def recipient_refused(self, tx: Transaction, profile: Profile) -> None:
+        """The verdict on a recipient refuses it; profile: by which it was judged."""
+        ...
+
+    def ended(self, tx: Transaction, verdict: Verdict | None, reply: Reply | None, profile: Profile) -> None:
+        """A transaction has ended with this reply; None: without one."""
+        ...
+
+
+class NoAccounts:
+    """Nobody keeps count."""
+
+    def enter(self, client: Address) -> None:
+        """Nothing."""
+
+    def leave(self, client: Address) -> None:
+        """Nothing."""
+
+    def error(self, client: Address) -> None:
+        """Nothing."""
+
+    def recipient_refused(self, tx: Transaction, profile: Profile) -> None:
+        """Nothing."""
+
+    def ended(self, tx: Transaction, verdict: Verdict | None, reply: Reply | None, profile: Profile) -> None:
+        """Nothing."""
+
+
+_NO_ACCOUNTS = NoAccounts()
 
 
 def _nobody_waits(delivery: DeliveryResult) -> None:
@@ -52,3 +100,4 @@ class Services:
     postmaster_domain: str = ""
     reply_read: Callable[[DeliveryResult], None] = _nobody_waits
     keeps_requiretls: Callable[[], bool] = lambda: False
+    accounts: Accounts = _NO_ACCOUNTS

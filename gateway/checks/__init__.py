@@ -19,7 +19,7 @@ from gateway.checks.helo import helo
 from gateway.checks.iprev import iprev
 from gateway.checks.loop import loop
 from gateway.checks.pregreet import pregreet
-from gateway.checks.rate import rate, rate_messages
+from gateway.checks.rate import rate, rate_content, rate_messages, rate_recipients
 from gateway.checks.recipient import recipient
 from gateway.checks.run import Check
 from gateway.checks.spf import spf
@@ -35,12 +35,14 @@ CHECKS: tuple[Check, ...] = (
     Check("helo", Phase.HELO, helo, "dns", 3.0),
     Check("block", Phase.MAIL, block, "", 1.0),
     Check("spf", Phase.MAIL, spf, "dns", 20.0, needs_client=True),
-    Check("rate", Phase.MAIL, rate_messages, "store", 0.3, needs_client=True),
+    Check("rate", Phase.MAIL, rate_messages, "store", 0.3, needs_client=True, after=("spf",)),
+    Check("rate", Phase.RCPT, rate_recipients, "store", 0.3, needs_client=True),
     Check("block", Phase.RCPT, block, "", 1.0),
     Check("recipient", Phase.RCPT, recipient, "mailstore", 6.0),
     Check("greylist", Phase.RCPT, greylist, "store", 0.3, needs_client=True, after=("recipient",)),
     Check("block", Phase.CONTENT, block, "", 1.0),
     Check("loop", Phase.CONTENT, loop, "", 1.0),
+    Check("rate", Phase.CONTENT, rate_content, "store", 0.3, needs_client=True),
     Check("dkim", Phase.CONTENT, dkim, "dns", 10.0),
     Check("arc", Phase.CONTENT, arc, "dns", 10.0),
     Check("dmarc", Phase.CONTENT, dmarc, "dns", 10.0, after=("dkim",)),

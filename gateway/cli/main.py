@@ -32,6 +32,7 @@ COMMANDS = {
     "block": ("gateway.cli.block", "shut a client, network, domain or mailbox out on all nodes for a while"),
     "unblock": ("gateway.cli.unblock", "lift such a block"),
     "blocks": ("gateway.cli.blocks", "list such blocks"),
+    "limits": ("gateway.cli.limits", "what a client, a domain or a recipient has used of its limits; reset that"),
     "greylist": ("gateway.cli.greylist", "who waits, who would, and how to let somebody pass"),
     "rbl": ("gateway.cli.rbl", "ask block lists, look at their health, and for our own addresses on them"),
     "doctor": ("gateway.cli.doctor", "look at what stands behind the node, and for ways around it"),

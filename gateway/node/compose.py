@@ -6,6 +6,8 @@ Known gaps: none.
 from __future__ import annotations
 
 import logging
+import os
+import secrets
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,11 +19,13 @@ from gateway.adapters.dns_cache import CachingResolver
 from gateway.adapters.dns_net import NetResolver
 from gateway.adapters.dns_recording import RecordingResolver
 from gateway.adapters.dns_zone import ZoneResolver
+from gateway.adapters.limiter_local import LocalLimiter
 from gateway.adapters.store_memory import MemoryStore
 from gateway.adapters.store_near import NearStore
 from gateway.adapters.store_open import open_store
 from gateway.auth.arc_seal import Sealer
 from gateway.checks.recipient_cache import may_be_near
+from gateway.cluster.accounts import Accounts
 from gateway.cluster.blocks import BlockTable, BlockWatch, listed
 from gateway.config import RouteSettings, Settings, split_address
 from gateway.config.arc_section import read_key
@@ -38,7 +42,7 @@ from gateway.node.duties import blocks_file, board_of
 from gateway.node.greylist_desk import Desk
 from gateway.node.list_desk import NOTICE as LISTS
 from gateway.node.list_desk import WorkerLists
-from gateway.node.notices import BLOCKS, Notices
+from gateway.node.notices import BLOCKS, NODES, LiveNodes, Notices
 from gateway.node.timed_store import TimedStore
 from gateway.ops.metrics import MetricsObserver
 from gateway.pipeline import Pipeline
@@ -67,6 +71,7 @@ class Worker:
     store: Store
     greylist: Desk
     lists: WorkerLists
+    accounts: Accounts
 
 
 def router_for(settings: Settings, observer: Observer | None = None, ledger: DeliveryLedger | None = None) -> Router:
@@ -134,6 +139,10 @@ def worker_for(
     secret = settings.secret.get_secret_value().encode() if settings.secret else b""
     shared = TimedStore(open_store(settings.store, settings.state_dir, clock, secret), observer.store_op)
     store = NearStore(shared, clock, keep=may_be_near)
+    alive = LiveNodes()
+    notices.on(NODES, alive.told)
+    limiter = LocalLimiter(clock, lambda: alive.number * settings.worker_count)
+    accounts = Accounts(store, limiter, policy, f"{settings.hostname}/{os.getpid()}-{secrets.token_hex(3)}")
     remember = settings.limits.ledger_remember
     ledger = DeliveryLedger(shared, secret, remember, observer.ledger_result) if remember else None
     router = router_for(settings, observer, ledger)
@@ -144,7 +153,8 @@ def worker_for(
     ports = Ports(dns, store, router, clock, router.listed, router.live, blocks)
     services = Services(
         identity=identity_of(settings),
-        pipeline=Pipeline(replace(ports, greylist=desk, lists=lists)),
+        pipeline=Pipeline(replace(ports, greylist=desk, lists=lists, presence=accounts, limiter=limiter)),
+        accounts=accounts,
         policy=policy,
         relay=relay_for(settings, router),
         observer=observer,
@@ -155,7 +165,7 @@ def worker_for(
     )
     slots = max(1, TARPIT_SLOTS // settings.worker_count)
     server = SmtpServer(services, tls=tls, spool_dir=settings.spool_dir, tarpit_slots=slots)
-    return Worker(server, router, dns, store, desk, lists)
+    return Worker(server, router, dns, store, desk, lists, accounts)
 
 
 def live_ports(settings: Settings, router: Router) -> Ports:

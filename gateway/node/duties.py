@@ -15,12 +15,14 @@ from gateway.adapters.store_open import open_board
 from gateway.cluster.agent import Agent, Duty
 from gateway.cluster.blocks import PERIOD, BlockWatch
 from gateway.cluster.greylist import GREYLIST_SECONDS, GreylistDuty, seal_of
+from gateway.cluster.membership import NODES
 from gateway.config import Settings
 from gateway.node import greylist_desk
 from gateway.node.certificates import Certificates
 from gateway.node.lists import ListDuties
 from gateway.node.membership import Membership
 from gateway.node.notices import BLOCKS, Notices, Reports
+from gateway.node.notices import NODES as NODES_ALIVE
 from gateway.node.policy_keeper import PolicyKeeper
 from gateway.ops.health import NodeHealth
 from gateway.ops.metrics import NodeMetrics
@@ -81,6 +83,7 @@ class Duties:
                 *self._member.duties,
                 Duty("greylist", GREYLIST_SECONDS, self._greylist.turn),
                 Duty("blocks", PERIOD, self._blocks.turn),
+                Duty("nodes", PERIOD, self._count_nodes),
                 *self._lists.duties,
             )
         )
@@ -100,3 +103,6 @@ class Duties:
             await asyncio.wait_for(self._lists.leave(), _LEAVE_SECONDS)
             await asyncio.wait_for(self._greylist.count(), _LEAVE_SECONDS)
         await self._board.close()
+
+    async def _count_nodes(self) -> None:
+        self._notices.tell(NODES_ALIVE, len(await self._board.entries(NODES)))

@@ -13,7 +13,20 @@ from typing import Any, Final
 
 BLOCKS: Final = "blocks"
 """Emergency blocks in force, as ``cluster.blocks.BlockWatch`` tells them."""
+NODES: Final = "nodes"
+"""How many nodes live."""
 Listener = Callable[[Any], None]
+
+
+class LiveNodes:
+    """How many nodes lived when that was heard last; at first only this one."""
+
+    def __init__(self) -> None:
+        self.number = 1
+
+    def told(self, number: Any) -> None:
+        """So many now."""
+        self.number = max(1, int(number))
 
 
 class Notices:

@@ -101,13 +101,14 @@ class Work:
                 sock, name, proxy.trusted, direct=proxy.direct, header=HeaderUse(proxy.header), xclient=listener.xclient
             )
         self._channel.say({"ready": True, **self._beat(worker)})
-        tasks = [asyncio.create_task(self._beats(worker)), asyncio.create_task(self._orders())]
+        tasks = [asyncio.create_task(work) for work in (self._beats(worker), self._orders(), worker.accounts.run())]
         await self._drain.wait()
         timeout = settings.limits.drain_timeout
         drained = await worker.server.drain(timeout)
         left = await worker.router.drain(5.0 if drained else 1.0)
         await worker.server.close()
         await worker.router.close()
+        await worker.accounts.close()
         await worker.store.close()
         await worker.dns.close()
         for task in tasks:

@@ -69,15 +69,59 @@ class DnsblSettings(CheckSettings):
     own_every: float = Field(900.0, gt=0, description="our own addresses are asked about so often")
 
 
+class ClientLimits(BaseModel):
+    """What one client address may do in a window; 0 means no limit."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    window: float = Field(60.0, gt=0)
+    connections: int = Field(0, ge=0)
+    sessions: int = Field(50, ge=0, description="at the same time, on all nodes together")
+    messages: int = Field(0, ge=0)
+    recipients: int = Field(0, ge=0)
+    unknown: int = Field(0, ge=0, description="recipients that do not exist")
+    errors: int = Field(0, ge=0, description="5yz replies")
+
+
+class DomainLimits(BaseModel):
+    """What one reverse-path domain may do in a window; 0 means no limit. Mail with an SPF pass has a budget of its own,
+    so that forgers do not use up that of the domain's owner."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    window: float = Field(3600.0, gt=0)
+    messages: int = Field(0, ge=0)
+    recipients: int = Field(0, ge=0)
+    unknown: int = Field(0, ge=0, description="recipients that do not exist")
+
+
+class RecipientLimits(BaseModel):
+    """What one recipient gets in a window from all clients together; 0 means no limit."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    window: float = Field(3600.0, gt=0)
+    messages: int = Field(0, ge=0)
+
+
 class RateSettings(CheckSettings):
-    """Connections and messages of one client network in one minute; 0 means no limit."""
+    """Limits of one client network in one minute, on all nodes together, and beside them those of one client, one
+    reverse-path domain and one recipient; 0 means no limit. Unknown recipients of a network: see ``recipient``."""
 
     connections: int = Field(60, ge=0)
+    sessions: int = Field(200, ge=0, description="of a /24 or /64 at the same time, on all nodes together")
     messages: int = Field(120, ge=0)
+    recipients: int = Field(1000, ge=0)
+    errors: int = Field(300, ge=0, description="5yz replies")
     window: float = Field(60.0, gt=0)
     ipv4_prefix: int = Field(24, ge=8, le=32)
     ipv6_prefix: int = Field(64, ge=16, le=128)
+    client: ClientLimits = ClientLimits()
+    domain: DomainLimits = DomainLimits()
+    recipient: RecipientLimits = RecipientLimits()
     exempt: tuple[Network, ...] = ()
+    lease: float = Field(60.0, ge=2, description="seconds after which the sessions of a dead node no longer count")
+    on_store_error: Literal["local", "open"] = Field(
+        "local", description="local: each worker goes on with its share, half as much again; open: nobody is limited"
+    )
+
 
 
 class GreylistSettings(CheckSettings):

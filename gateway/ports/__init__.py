@@ -14,12 +14,14 @@ from gateway.ports.dns import Resolver
 from gateway.ports.greylist import GreylistDesk, NoDesk
 from gateway.ports.lists import ListDesk, NoLists
 from gateway.ports.mailstore import RecipientDirectory
+from gateway.ports.presence import Alone, Limiter, Presence
 from gateway.ports.store import Store
 
 _NO_DESK = NoDesk()
 
 
 _NO_BLOCKS = NoBlocks()
+_ALONE = Alone()
 _NO_LISTS = NoLists()
 
 
@@ -43,5 +45,9 @@ class Ports:
     blocks: Blocks = _NO_BLOCKS
     """Emergency blocks in force."""
     greylist: GreylistDesk = _NO_DESK
+    presence: Presence = _ALONE
+    """The sessions of this process."""
+    limiter: Limiter | None = None
+    """What to count with while the store is out; None: nothing."""
     lists: ListDesk = _NO_LISTS
     """How the block and allow lists are."""

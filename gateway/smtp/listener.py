@@ -186,6 +186,7 @@ class SmtpServer:
         self.idle.busy(session)
         client = self._client_of.pop(session, None)
         if client is not None:
+            self.services.accounts.leave(client)
             for counted in (client, _network_of(client)):
                 self._clients[counted] -= 1
                 if not self._clients[counted]:
@@ -225,7 +226,14 @@ class SmtpServer:
         self._clients[connection.client_ip] += 1
         self._clients[network] += 1
         self._client_of[session] = connection.client_ip
+        self.services.accounts.enter(connection.client_ip)
         return None
+
+    def one_error(self, session: Session) -> int:
+        """The session's client gets a 5yz: 1, and noted on its account."""
+        if (client := self._client_of.get(session)) is not None:
+            self.services.accounts.error(client)
+        return 1
 
     def _makes_room(self) -> bool:
         # those that are told to go take a moment: not more than some above the limit meanwhile

@@ -270,7 +270,7 @@ class Session(SMTP):
             self._server.services.observer.reply(verb, reply.code, "")
 
     async def _count_error(self, reply: Reply, commands: Commands) -> Reply:
-        self._errors += 1
+        self._errors += self._server.one_error(self)
         if self._errors >= self._limits.errors_hard:
             return commands.reason("too-many-errors")
         if self._errors > self._limits.errors_soft:

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from limits_world import RedisServer, TwoNodes, two_nodes
+from limits_world import RedisServer, TwoNodes, policy, two_nodes
 
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoNodes]:
     if why := RedisServer.missing():
         pytest.skip(why)
-    with two_nodes(tmp_path_factory.mktemp("nodes")) as found:
+    with two_nodes(tmp_path_factory.mktemp("nodes"), policy()) as found:
         yield found

@@ -12,7 +12,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from gateway.cli.main import main
+
+DEFAULT_POLICY = Path(__file__).parents[2] / "policies" / "default.yaml"
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "real"))
 from node_process import NodeProcess
@@ -20,6 +24,31 @@ from redis_server import RedisServer
 
 Refusal = tuple[int, str]
 QUICK = {"limits": {"greeting_delay": 0}}
+
+
+DAY = 86400
+
+
+def policy() -> str:
+    """The packaged policy with small limits for clients outside 127.0.0.0/24; those in 127.2.0.0/16 are greylisted."""
+    found = yaml.safe_load(DEFAULT_POLICY.read_text(encoding="utf-8"))
+    found["checks"]["rate"] = {
+        "exempt": ["127.0.0.0/24"],
+        "connections": 0,
+        "messages": 3,
+        "errors": 12,
+        "window": DAY,
+        "lease": 4,
+        "client": {"sessions": 3},
+        "domain": {"messages": 5, "window": DAY},
+        "recipient": {"messages": 6, "window": DAY},
+    }
+    found["checks"]["greylist"] = {
+        "mode": "all",
+        "delay_all": 2,
+        "exempt_clients": ["127.0.0.0/15", "127.3.0.0/16", "127.4.0.0/14"],
+    }
+    return yaml.safe_dump(found)
 
 
 class TwoNodes:
