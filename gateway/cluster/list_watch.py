@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -181,7 +180,7 @@ class ListWatch:
         await self._heard.wait()
         watched = self._watched()
         settings = watched.settings
-        if time.monotonic() < self._next or not watched.looked_at:
+        if self._clock.monotonic() < self._next or not watched.looked_at:
             return
         dns = self._resolver()
         try:
@@ -195,7 +194,7 @@ class ListWatch:
                 await self._found(zone.name, self._with_hits(zone.name, seen), settings.back_after)
         finally:
             often = self.leads or any(self._own[zone.name].state != OK for zone in watched.looked_at)
-            self._next = time.monotonic() + (settings.check_every if often else settings.node_check_every)
+            self._next = self._clock.monotonic() + (settings.check_every if often else settings.node_check_every)
             self._say()
 
     def _with_hits(self, name: str, seen: Look) -> Look:
