@@ -37,7 +37,7 @@ _LEASE: Final = "rbl-leader"
 _LEASE_SECONDS: Final = 15.0
 _KEPT_SECONDS: Final = 7 * 86400.0
 PERIOD: Final = 1.0
-HITS_PERIOD: Final = 5.0
+HITS_PERIOD: Final = 2.0
 _QUIET: Final = 600.0
 """A list that is only degraded for so many seconds is no alarm."""
 
@@ -123,6 +123,7 @@ class ListWatch:
         self._next = 0.0
         self._tally = Tally()
         self._tally_read = False
+        self._tally_written = ""
         self._shares_out: frozenset[str] = frozenset()
 
     @property
@@ -234,7 +235,9 @@ class ListWatch:
             if not self._tally_read:
                 await self._read_back(window)
             self._tally.roll(now, window, out)
-            await self._board.write(HITS, self._node, self._tally.as_text(window), KEPT)
+            if (text := self._tally.as_text(window)) != self._tally_written:
+                await self._board.write(HITS, self._node, text, KEPT)
+                self._tally_written = text
             tallies = read_all(await self._board.entries(HITS), window) if self.leads else {}
         except PortFailure:
             tallies = {}
