@@ -23,7 +23,12 @@ class Dovecot:
     """One instance; every user of ``users`` has a mailbox, others are refused at RCPT. extra: more settings, which win;
     @PORT@ in them is the port."""
 
-    def __init__(self, users: tuple[str, ...] = ("user@example.com", "other@example.com"), extra: str = "") -> None:
+    def __init__(
+        self,
+        users: tuple[str, ...] = ("user@example.com", "other@example.com"),
+        extra: str = "",
+        host: str = "127.0.0.1",
+    ) -> None:
         if not shutil.which("dovecot") or not Path("/usr/lib/dovecot/lmtp").exists():
             pytest.skip("real component missing: dovecot (Debian packages dovecot-core, dovecot-lmtpd)")
         if os.geteuid() != 0:
@@ -34,7 +39,7 @@ class Dovecot:
         self.mail.mkdir()
         nobody = pwd.getpwnam("nobody")
         os.chown(self.mail, nobody.pw_uid, nobody.pw_gid)
-        self.port = free_port()
+        self.host, self.port = host, free_port(host)
         self.log = self.folder / "dovecot.log"
         users_file = self.folder / "users"
         users_file.write_text("".join(f"{user}:{{PLAIN}}x::::::\n" for user in users))
@@ -64,7 +69,7 @@ userdb {{
 }}
 service lmtp {{
   inet_listener lmtp {{
-    address = 127.0.0.1
+    address = {host}
     port = {self.port}
   }}
 }}
@@ -74,13 +79,18 @@ protocol lmtp {{
 {extra.replace("@PORT@", str(self.port))}
 """
         )
+        self._config = config
+        self.start()
+
+    def start(self) -> None:
+        """Begin, or begin again with what was delivered before."""
         self._process = subprocess.Popen(
-            ["dovecot", "-F", "-c", str(config)], stdout=subprocess.DEVNULL, stderr=self.log.open("ab")
+            ["dovecot", "-F", "-c", str(self._config)], stdout=subprocess.DEVNULL, stderr=self.log.open("ab")
         )
         end = time.monotonic() + 20
         while time.monotonic() < end:
             try:
-                with socket.create_connection(("127.0.0.1", self.port), 1) as client:
+                with socket.create_connection((self.host, self.port), 1) as client:
                     client.settimeout(5)
                     if client.recv(200).startswith(b"220"):
                         return
@@ -97,12 +107,16 @@ protocol lmtp {{
         found = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime_ns) if folder.is_dir() else []
         return [path.read_bytes() for path in found]
 
-    def close(self) -> None:
-        """Stop it and remove the folder."""
+    def stop(self) -> None:
+        """End it; nothing listens any more."""
         self._process.terminate()
         try:
             self._process.wait(15)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait(5)
+
+    def close(self) -> None:
+        """Stop it and remove the folder."""
+        self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -49,9 +49,18 @@ def free_port(host: str = "127.0.0.1") -> int:
 
 
 class Postfix:
-    """One instance. ``smtpd`` = listen and deliver ``domains`` into Maildirs; ``relay_to`` = send everything there."""
+    """One instance. ``domains`` = deliver these into Maildirs; ``relay_to`` = send everything there. extra: more settings,
+    which win. host: where it listens. within: a command that runs its commands elsewhere (``ip netns exec NAME``)."""
 
-    def __init__(self, *, domains: tuple[str, ...] = (), relay_to: tuple[str, int] | None = None, extra: str = "") -> None:
+    def __init__(
+        self,
+        *,
+        domains: tuple[str, ...] = (),
+        relay_to: tuple[str, int] | None = None,
+        extra: str = "",
+        host: str = "127.0.0.1",
+        within: tuple[str, ...] = (),
+    ) -> None:
         if not shutil.which("postfix"):
             pytest.skip("real component missing: postfix (Debian package postfix)")
         if os.geteuid() != 0:
@@ -59,7 +68,8 @@ class Postfix:
         self.folder = Path(tempfile.mkdtemp(prefix="mxgw-postfix-"))
         self.folder.chmod(0o755)
         self.conf, self.queue, self.mail = self.folder / "conf", self.folder / "queue", self.folder / "mail"
-        self.port = free_port()
+        self.host, self._within = host, within
+        self.port = free_port(host)
         self.log = self.folder / "log" / "maillog"
         self._write(domains, relay_to, extra)
         self._run("start")
@@ -77,7 +87,7 @@ class Postfix:
             if Path("/etc/postfix", name).exists():
                 shutil.copy(Path("/etc/postfix", name), self.conf / name)
         relay = f"relayhost = [{relay_to[0]}]:{relay_to[1]}" if relay_to else "default_transport = error:no other mail"
-        (self.conf / "main.cf").write_text(
+        settings = (
             f"""compatibility_level = 3.6
 queue_directory = {self.queue}
 data_directory = {self.folder}/data
@@ -91,7 +101,7 @@ multi_instance_enable = no
 myhostname = mta.example.net
 myorigin = example.net
 mydestination =
-inet_interfaces = 127.0.0.1
+inet_interfaces = {self.host}
 inet_protocols = ipv4
 mynetworks = 127.0.0.0/8
 smtp_dns_support_level = disabled
@@ -119,11 +129,14 @@ header_checks =
 {extra}
 """
         )
-        listen = f"127.0.0.1:{self.port} inet n - n - - smtpd\n"
+        # one line a name: Postfix takes the last, but complains at each command
+        lines = {line.partition("=")[0].strip(): line for line in settings.splitlines() if line}
+        (self.conf / "main.cf").write_text("\n".join(lines.values()) + "\n")
+        listen = f"{self.host}:{self.port} inet n - n - - smtpd\n"
         (self.conf / "master.cf").write_text(listen + MASTER)
 
     def _run(self, *arguments: str) -> None:
-        done = subprocess.run(["postfix", "-c", str(self.conf), *arguments], capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run([*self._within, "postfix", "-c", str(self.conf), *arguments], capture_output=True, text=True, timeout=60, check=False)
         if done.returncode and arguments[0] != "stop":
             raise RuntimeError(f"postfix {arguments}: {done.stderr}{done.stdout}")
 
@@ -131,7 +144,7 @@ header_checks =
         end = time.monotonic() + 20
         while time.monotonic() < end:
             try:
-                with socket.create_connection(("127.0.0.1", self.port), 1) as client:
+                with socket.create_connection((self.host, self.port), 1) as client:
                     client.settimeout(5)
                     if client.recv(200).startswith(b"220"):
                         return

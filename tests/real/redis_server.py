@@ -28,10 +28,12 @@ def free_port() -> int:
 
 
 class RedisServer:
-    """``with RedisServer() as server: server.url``. Debian package: redis-server. options: more of its command line."""
+    """``with RedisServer() as server: server.url``. Debian package: redis-server. options: more of its command line.
+    host: where it is met, beside the loopback."""
 
-    def __init__(self, *options: str) -> None:
-        self.options = options
+    def __init__(self, *options: str, host: str = "127.0.0.1") -> None:
+        self.host = host
+        self.options = options if host == "127.0.0.1" else ("--protected-mode", "no", *options)
         self.directory = Path(tempfile.mkdtemp(prefix="mxgw-redis-"))
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
@@ -43,11 +45,11 @@ class RedisServer:
 
     @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
+        return f"redis://{self.host}:{self.port}/0"
 
     def start(self) -> None:
         self._process = subprocess.Popen(
-            ["redis-server", "--bind", "127.0.0.1", "--port", str(self.port), "--save", "", "--appendonly", "no",
+            ["redis-server", "--bind", *sorted({"127.0.0.1", self.host}), "--port", str(self.port), "--save", "", "--appendonly", "no",
              "--dir", str(self.directory), "--daemonize", "no", *self.options],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

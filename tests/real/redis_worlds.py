@@ -71,18 +71,21 @@ class TlsRedis:
 
 
 class SentinelRedis:
-    """A master, a replica and three Sentinels with short times. down_after in milliseconds."""
+    """A master, a replica and three Sentinels with short times. down_after in milliseconds. host: where all are met."""
 
-    def __init__(self, down_after: int = 500) -> None:
+    def __init__(self, down_after: int = 500, host: str = "127.0.0.1") -> None:
         self._down_after = down_after
+        self._host = host
 
     def __enter__(self) -> SentinelRedis:
         self._stack = ExitStack()
         self._processes: list[subprocess.Popen[bytes]] = []
         self._stack.callback(self._end)
-        self.master = self._stack.enter_context(RedisServer("--repl-diskless-sync-delay", "0"))
+        self.master = self._stack.enter_context(RedisServer("--repl-diskless-sync-delay", "0", host=self._host))
         self.replica = self._stack.enter_context(
-            RedisServer("--replicaof", f"127.0.0.1 {self.master.port}", "--repl-diskless-sync-delay", "0")
+            RedisServer(
+                "--replicaof", f"{self._host} {self.master.port}", "--repl-diskless-sync-delay", "0", host=self._host
+            )
         )
         for server in (self.master, self.replica):
             permit(server)
@@ -90,7 +93,7 @@ class SentinelRedis:
         until(lambda: self.replica.figures("replication")["master_link_status"] == "up", "the replica follows")
         for port in ports:
             until(lambda port=port: self._knows(port), f"Sentinel {port} knows all")
-        places = ",".join(f"127.0.0.1:{port}" for port in ports)
+        places = ",".join(f"{self._host}:{port}" for port in ports)
         self.url = f"sentinel://mxgw:{QUOTED}@{places}/mail/0"
         self._ports = ports
         return self
@@ -100,8 +103,9 @@ class SentinelRedis:
         self._stack.callback(shutil.rmtree, server.directory, ignore_errors=True)
         settings = server.directory / "sentinel.conf"
         settings.write_text(
-            f"bind 127.0.0.1\nport {server.port}\ndir {server.directory}\n"
-            f"sentinel monitor mail 127.0.0.1 {self.master.port} 2\n"
+            f"bind {' '.join(sorted({'127.0.0.1', self._host}))}\nport {server.port}\ndir {server.directory}\n"
+            "protected-mode no\n"
+            f"sentinel monitor mail {self._host} {self.master.port} 2\n"
             f"sentinel down-after-milliseconds mail {self._down_after}\n"
             "sentinel failover-timeout mail 3000\n"
         )

@@ -1,0 +1,296 @@
+"""A whole mail site in network namespaces: three nodes on port 25 with IPv4 and IPv6 addresses of their own, a name server
+with zones as operators publish them, Redis with a replica and Sentinels, HAProxy, Dovecot and Postfix as mailstores, and a
+Postfix as the sending MTA, which finds the nodes by MX like everybody.
+
+    with bed(folder) as site: site.mta.submit(...); site.kill("mx2"); site.drill(...)
+
+Places: mx1, mx2, mx3, core (DNS, Redis, mailstores), lb (HAProxy), mta (the sender, and the operator's commands).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from email.utils import formatdate
+from pathlib import Path
+from typing import Any
+
+for folder in ("real", "balancers"):
+    sys.path.append(str(Path(__file__).parents[1] / folder))
+
+from certificates import Authority  # noqa: E402
+from debian import need  # noqa: E402
+from dns_server import NsdServer  # noqa: E402
+from dovecot import Dovecot  # noqa: E402
+from haproxy import Haproxy  # noqa: E402
+from network import Network  # noqa: E402
+from node_process import NodeProcess  # noqa: E402
+from postfix import Postfix  # noqa: E402
+from redis_worlds import SentinelRedis, permit  # noqa: E402
+
+NODES = ("mx1", "mx2", "mx3")
+CORE, BALANCER, SENDER = "203.0.113.2", "203.0.113.80", "203.0.113.90"
+SENDER6 = "2001:db8::90"
+PLACES = {
+    "mx1": ("203.0.113.10/24", "203.0.113.11/24", "203.0.113.50/24", "2001:db8::10/64"),
+    "mx2": ("203.0.113.20/24", "198.51.100.20/24", "198.51.100.21/24", "198.51.100.60/24", "2001:db8::20/64"),
+    "mx3": ("203.0.113.30/24", "2001:db8::30/64"),
+    "core": (f"{CORE}/24", "2001:db8::2/64"),
+    "lb": (f"{BALANCER}/24", "2001:db8::80/64"),
+    "mta": (f"{SENDER}/24", f"{SENDER6}/64"),
+}
+EQUAL = """
+@ IN MX 10 mx1.example.com.
+@ IN MX 10 mx2.example.com.
+mx1 IN A 203.0.113.10
+mx2 IN A 203.0.113.20
+mx1 IN AAAA 2001:db8::10
+mx2 IN AAAA 2001:db8::20
+"""
+ZONES = {
+    "example.com": EQUAL,
+    "three.example": "@ MX 10 mx1\n@ MX 10 mx2\n@ MX 10 mx3\n"
+    "mx1 A 203.0.113.10\nmx2 A 203.0.113.20\nmx3 A 203.0.113.30\n"
+    "mx1 AAAA 2001:db8::10\nmx2 AAAA 2001:db8::20\nmx3 AAAA 2001:db8::30\n",
+    "pairs.example": "@ 3600 MX 10 mx1\n@ 3600 MX 10 mx2\n"
+    "mx1 3600 A 203.0.113.10\nmx1 3600 A 203.0.113.11\nmx2 3600 A 198.51.100.20\nmx2 3600 A 198.51.100.21\n",
+    "many.example": "@ MX 10 mx\nmx A 203.0.113.10\nmx A 203.0.113.20\nmx A 203.0.113.30\n"
+    "mx AAAA 2001:db8::10\nmx AAAA 2001:db8::20\nmx AAAA 2001:db8::30\n",
+    "ranked.example": "@ 3600 MX 10 mx-primary\n@ 3600 MX 20 mx-backup\n"
+    "mx-primary 3600 A 203.0.113.50\nmx-backup 3600 A 198.51.100.60\n",
+    "balanced.example": f"@ MX 10 lb\nlb A {BALANCER}\nlb AAAA 2001:db8::80\n",
+    "postfix.example": "@ MX 10 mx1\n@ MX 10 mx2\nmx1 A 203.0.113.10\nmx2 A 203.0.113.20\n",
+    "sender.example": f'@ TXT "v=spf1 ip4:{SENDER} ip6:{SENDER6} -all"\nmta A {SENDER}\nmta AAAA {SENDER6}\n'
+    f'mta TXT "v=spf1 ip4:{SENDER} ip6:{SENDER6} -all"\n@ MX 10 mta\n',
+    "113.0.203.in-addr.arpa": "90 PTR mta.sender.example.\n",
+}
+"""Equal MX; the same with three; two addresses for each name; one name with all addresses; 10 and 20; the balancer."""
+TO_DOVECOT = tuple(
+    zone for zone in ZONES if zone not in ("postfix.example", "sender.example", "113.0.203.in-addr.arpa")
+)
+
+POLICY = """\
+version: 1
+mode: enforce
+checks: {greylist: {mode: "off"}, rate: {enabled: false}}
+rules:
+  - {id: recipient-unknown, at: rcpt, when: {recipient: fail}, then: reject, reason: recipient-unknown, firm: true}
+  - {id: spf-reject, at: rcpt, when: {spf: fail}, then: reject, reason: auth-policy}
+outage: {dns: proceed, store: proceed, mailstore: defer}
+"""
+HAPROXY = """\
+defaults
+    mode tcp
+    timeout connect 5s
+    timeout client 2m
+    timeout server 2m
+frontend smtp
+    bind 0.0.0.0:25
+    bind [::]:25 v6only
+    default_backend mx_nodes
+backend mx_nodes
+    balance leastconn
+    option redispatch 1
+    option smtpchk EHLO lb.example.com
+    default-server inter 500ms fall 2 rise 2 send-proxy-v2
+    server mx1 203.0.113.10:25 check
+    server mx2 203.0.113.20:25 check
+    server mx3 203.0.113.30:25 check
+"""
+
+
+class Bed:
+    """The site. policy: of all nodes; the other keys replace those of their settings."""
+
+    def __init__(self, folder: Path, policy: str = POLICY, **settings: Any) -> None:
+        self.folder = folder
+        self._policy = policy
+        self._settings = settings
+        self._stack = ExitStack()
+        self._lives = 0
+        self.nodes: dict[str, NodeProcess] = {}
+        self._ended: list[NodeProcess] = []
+
+    def __enter__(self) -> Bed:
+        try:
+            self._raise()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def _raise(self) -> None:
+        self.net = self._stack.enter_context(Network(PLACES, resolver=CORE))
+        authority = Authority()
+        names = [f"{name}.example.com" for name in NODES]
+        self.certificates = [authority.write(self.folder / "tls", stem, "ecdsa", *names) for stem in ("old", "new")]
+        self._stack.callback(self._end_nodes)
+        with self.net.inside("core"):
+            self.dns = self._stack.enter_context(NsdServer(ZONES, port=53, host=CORE))
+            self.redis = self._stack.enter_context(SentinelRedis(host=CORE))
+            for server in (self.redis.master, self.redis.replica):
+                permit(server)
+            users = tuple(f"{who}@{domain}" for domain in TO_DOVECOT for who in ("user", "drill"))
+            self.dovecot = Dovecot(users, host=CORE)
+            self._stack.callback(self.dovecot.close)
+            self.postfix = Postfix(
+                domains=("postfix.example",),
+                host=CORE,
+                within=self.net.within("core"),
+                extra="mynetworks = 203.0.113.0/24",
+            )
+            self._stack.callback(self.postfix.close)
+        for name in NODES:
+            self.nodes[name] = self._node(name)
+        self.mta = Postfix(
+            within=self.net.within("mta"),
+            extra="inet_protocols = all\ndefault_transport = smtp:\nsmtp_dns_support_level = enabled\n"
+            "smtp_host_lookup = dns\nsmtp_address_preference = any\nmyhostname = mta.sender.example\n"
+            "myorigin = sender.example\nsmtp_connect_timeout = 3s\nsmtp_connection_cache_on_demand = no",
+        )
+        self._stack.callback(self.mta.close)
+        balancer = self.folder / "balancer"
+        balancer.mkdir()
+        with self.net.inside("lb"):
+            self.balancer = self._stack.enter_context(Haproxy(balancer, HAPROXY))
+        for node in self.nodes.values():
+            node.wait_ready()
+        self.balancer.wait(dict.fromkeys(NODES, "UP"))
+
+    def _node(self, name: str, env: Mapping[str, str] | None = None) -> NodeProcess:
+        self._lives += 1
+        folder = self.folder / f"{name}-{self._lives}"
+        proxy = {"trusted": [f"{BALANCER}/32", "2001:db8::80/128"], "direct": True}
+        settings = {
+            "hostname": f"{name}.example.com",
+            "authserv_id": "mx.example.com",
+            "listeners": [{"address": place, "proxy_protocol": proxy} for place in ("0.0.0.0:25", "[::]:25")],
+            "tls": self.certificate(name),
+            "routes": [
+                {"domains": list(TO_DOVECOT), "mailstore": f"lmtp://{CORE}:{self.dovecot.port}"},
+                {"domains": ["postfix.example"], "mailstore": f"smtp://{CORE}:{self.postfix.port}"},
+            ],
+            "dns": {"servers": [f"{CORE}:53"], "timeout": 0.5},
+            "store": self.redis.url,
+            "workers": 1,
+            "state_dir": str(self.folder / f"state-{name}"),
+            "limits": {"greeting_delay": 0, "drain_timeout": 5},
+            **self._settings,
+        }
+        with self.net.inside(name):
+            return NodeProcess(folder, settings, policy=self._policy, env=env)
+
+    def certificate(self, name: str) -> dict[str, str]:
+        """A node's own files, at first a copy of the old pair."""
+        own = {key: self.folder / "tls" / f"{name}.{key}" for key in ("certificate", "key")}
+        if not own["key"].exists():
+            self.swap_certificate(name, self.certificates[0])
+        return {key: str(path) for key, path in own.items()}
+
+    def swap_certificate(self, name: str, pair: Mapping[str, str]) -> None:
+        """Put another pair in the place of a node's, as an ACME client does it."""
+        for key in ("key", "certificate"):
+            part = self.folder / "tls" / f"{name}.{key}.part"
+            part.write_bytes(Path(pair[key]).read_bytes())
+            part.replace(self.folder / "tls" / f"{name}.{key}")
+
+    # ---- what happens to nodes
+
+    def kill(self, name: str) -> None:
+        """The supervisor and its workers, with SIGKILL, at once."""
+        process = self.nodes[name].process
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        assert children
+        for pid in (process.pid, *map(int, children)):
+            os.kill(pid, signal.SIGKILL)
+        process.wait(10)
+
+    def start(self, *names: str, env: Mapping[str, str] | None = None) -> None:
+        """Start these again and wait until they serve."""
+        for name in names:
+            self._ended.append(self.nodes[name])
+            self.nodes[name] = self._node(name, env)
+        for name in names:
+            self.nodes[name].wait_ready()
+
+    def records(self, event: str = "transaction") -> dict[str, list[dict[str, Any]]]:
+        """Place -> records of the node that lives there now."""
+        return {name: node.events(event) for name, node in self.nodes.items()}
+
+    def transactions(self) -> Counter[str]:
+        """Place -> how many messages were accepted there so far, over all lives."""
+        all_nodes = [*self._ended, *self.nodes.values()]
+        found: Counter[str] = Counter()
+        for node in all_nodes:
+            found[node.folder.name.partition("-")[0]] += sum(
+                record["result"] == "accepted" for record in node.events("transaction")
+            )
+        return found
+
+    def _end_nodes(self) -> None:
+        for node in self.nodes.values():
+            if node.process.poll() is None:
+                node.kill(signal.SIGTERM)
+        for node in self.nodes.values():
+            node.end()
+
+    # ---- the operator and the mailstores
+
+    def mxgw(self, *words: str | Path, place: str = "mta") -> subprocess.Popen[str]:
+        """A command with the settings of a node (mx1's unless they name others); its output is one stream."""
+        clean = {key: value for key, value in os.environ.items() if not key.startswith("MXGW_")}
+        config = self.nodes["mx1"].config
+        with self.net.inside(place):
+            return subprocess.Popen(
+                [sys.executable, "-u", "-m", "gateway", *map(str, words), "--config", str(config)],
+                env=clean, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            )  # fmt: skip
+
+    def run(self, *words: str | Path) -> tuple[int, str]:
+        """A command's exit code and output."""
+        asked = self.mxgw(*words)
+        said, _ = asked.communicate(timeout=60)
+        return asked.returncode, said
+
+    def delivered(self, address: str) -> Counter[str]:
+        """The Message-IDs in a mailbox of Dovecot or Postfix, and how often each."""
+        user, _, domain = address.partition("@")
+        boxes = self.postfix.messages(user) if domain == "postfix.example" else self.dovecot.messages(address)
+        found = (re.search(rb"(?mi)^Message-ID: <([^>]+)>", octets) for octets in boxes)
+        return Counter(match[1].decode() for match in found if match)
+
+    def submit(self, address: str, names: list[str]) -> None:
+        """Give the sending MTA one message for each Message-ID."""
+        for name in names:
+            date = formatdate()
+            head = f"From: ann@sender.example\nTo: {address}\nSubject: x\nDate: {date}\nMessage-ID: <{name}>\n\n"
+            self.mta.submit("ann@sender.example", [address], f"{head}x\n".encode())
+
+    def wait(self, what: Callable[[], Any], text: str, seconds: float = 60.0) -> Any:
+        """Until it is true."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if found := what():
+                return found
+            time.sleep(0.1)
+        logs = "\n".join(f"{name}: {line[:600]}" for name, node in self.nodes.items() for line in node.log[-5:])
+        raise AssertionError(f"not in {seconds:g} s: {text}\n{logs}\n{self.mta.log_text()[-3000:]}")
+
+
+@contextmanager
+def bed(folder: Path, policy: str = POLICY, **settings: Any) -> Iterator[Bed]:
+    """With all of it, and nothing of it afterwards."""
+    for program in ("ip", "nsd", "redis-server", "haproxy", "postfix", "dovecot"):
+        need(program)
+    with Bed(folder, policy, **settings) as site:
+        yield site
