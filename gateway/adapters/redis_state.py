@@ -41,6 +41,8 @@ class RedisState:
 
     def answered(self) -> None:
         """A call was answered."""
+        if self.breaker.open:
+            self._refused_until = 0.0  # what it said before it was gone is old
         self.breaker.succeeded()
         self._tell("")
 

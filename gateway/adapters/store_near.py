@@ -1,6 +1,6 @@
 """Small values kept near: what ``get`` answered stays in this process for some seconds, so that a busy recipient costs
 no round trip a message. Counters and greylisting always go to the shared store; while it is out, who passed greylisting
-in this process's last day is known all the same.
+in this process's last day is known all the same, and so are values of the last week.
 
 Known gaps: a value changed by another node is seen here up to ``near_ttl`` seconds later.
 """
@@ -18,6 +18,7 @@ from gateway.ports.store import Counter, GreylistAnswer, GreylistMark, GreylistQ
 
 _CAPACITY = 20_000
 _NEAR_TTL = 30.0
+_STALE_SECONDS = 7 * 86400.0
 _PASSES = 50_000
 _PASS_SECONDS = 86400.0
 _GREYLIST_SECONDS = 0.25  # below the check's budget: what is near must still be told
@@ -45,7 +46,7 @@ class NearStore:
         self._near_ttl = near_ttl
         self._capacity = capacity
         self._may_keep = keep
-        self._near: OrderedDict[str, tuple[str, float]] = OrderedDict()
+        self._near: OrderedDict[str, tuple[str, float, float]] = OrderedDict()
         self._most_passes = passes
         self._passes: OrderedDict[str, float] = OrderedDict()
 
@@ -83,17 +84,23 @@ class NearStore:
 
     async def put(self, key: str, value: str, ttl: float) -> None:
         """Into both, near for at most ``near_ttl``."""
-        self._keep(key, value, min(ttl, self._near_ttl))
+        self._keep(key, value, min(ttl, _STALE_SECONDS))
         await self._inner.put(key, value, ttl)
 
     async def get(self, key: str) -> str | None:
-        """The near value, or the inner store's, which is then near. That there is none is always asked anew."""
-        near = self._near.get(key)
-        if near and near[1] > self._clock.monotonic():
+        """The near value, or the inner store's, which is then near. That there is none is always asked anew. While the
+        inner store is out: what was near in the last 7 days; values know their own age."""
+        near, now = self._near.get(key), self._clock.monotonic()
+        if near and near[1] > now:
             return near[0]
-        value = await self._inner.get(key)
+        try:
+            value = await self._inner.get(key)
+        except PortFailure:
+            if near and near[2] > now:
+                return near[0]
+            raise
         if value is not None:
-            self._keep(key, value, self._near_ttl)
+            self._keep(key, value, _STALE_SECONDS)
         return value
 
     async def delete(self, key: str) -> None:
@@ -113,7 +120,8 @@ class NearStore:
         if not self._may_keep(key, value):
             self._near.pop(key, None)
             return
-        self._near[key] = (value, self._clock.monotonic() + seconds)
+        now = self._clock.monotonic()
+        self._near[key] = (value, now + min(seconds, self._near_ttl), now + seconds)
         self._near.move_to_end(key)
         if len(self._near) > self._capacity:
             self._near.popitem(last=False)

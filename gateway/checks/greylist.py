@@ -28,7 +28,7 @@ from gateway.checks.greylist_key import (
     spf_domain,
 )
 from gateway.checks.greylist_pools import POOLS, below, included
-from gateway.mail.finding import DkimFinding, Fact, Finding, Outcome
+from gateway.mail.finding import DkimFinding, Fact, Finding, Outcome, Why
 from gateway.mail.transaction import Transaction
 from gateway.policy.settings import CheckSettings, GreylistSettings
 from gateway.ports import Ports
@@ -112,6 +112,8 @@ async def _asked(tx: Transaction, ports: Ports, settings: GreylistSettings, *, l
     question = question_of(key, sender_of(tx), settings)
     try:
         answer = await ports.store.greylist(replace(question, look=look))
+        if answer.near and settings.on_store_error != "local":
+            raise PortFailure("store", Why.REFUSED, "what this process remembers is not asked for")
     except PortFailure as failure:
         return Finding.unknown("greylist", failure.cause, {"state": "skipped_store", **evidence})
     learning = settings.mode == "learn"

@@ -40,9 +40,19 @@ def run(args: argparse.Namespace) -> int:
     domains = sum(len(route.domains) for route in settings.routes)
     if args.output == "json":
         show_json(
-            "check-config", {"file": str(path), "ok": True, "faults": [], "listeners": listeners, "domains": domains}
+            "check-config",
+            {
+                "file": str(path),
+                "ok": True,
+                "faults": [],
+                "warnings": list(settings.warnings),
+                "listeners": listeners,
+                "domains": domains,
+            },
         )
     else:
         routes = len(settings.routes)
         print(f"{path}: OK; {settings.hostname} on {', '.join(listeners)}, {domains} domains in {routes} routes")
+        for warning in settings.warnings:
+            print(f"warning: {warning}")
     return OK

@@ -43,6 +43,7 @@ from gateway.node.greylist_desk import Desk
 from gateway.node.list_desk import NOTICE as LISTS
 from gateway.node.list_desk import WorkerLists
 from gateway.node.notices import BLOCKS, NODES, LiveNodes, Notices
+from gateway.node.store_states import StoreStates
 from gateway.node.timed_store import TimedStore
 from gateway.ops.metrics import MetricsObserver
 from gateway.pipeline import Pipeline
@@ -137,7 +138,8 @@ def worker_for(
     notices.on(BLOCKS, blocks.told)
     dns = resolver_for(settings, clock, observer)
     secret = settings.secret.get_secret_value().encode() if settings.secret else b""
-    shared = TimedStore(open_store(settings.store, settings.state_dir, clock, secret), observer.store_op)
+    told = StoreStates(observer).told
+    shared = TimedStore(open_store(settings.store, settings.state_dir, clock, secret, told), observer.store_op)
     store = NearStore(shared, clock, keep=may_be_near)
     alive = LiveNodes()
     notices.on(NODES, alive.told)

@@ -152,6 +152,8 @@ class Supervisor:
         )
         if settings.tls is None:
             log.warning("STARTTLS uses a self-signed certificate", extra={"event": "tls"})
+        for warning in settings.warnings:
+            log.warning("%s", warning, extra={"event": "settings"})
         for listener in settings.listeners:
             if listener.proxy_protocol and listener.proxy_protocol.header != "required":
                 log.warning(

@@ -1,4 +1,4 @@
-"""A store that counts and times the calls of another.
+"""A store that counts and times the calls of another, and keeps them within the time of the decision under way.
 
 Known gaps: none.
 """
@@ -12,6 +12,7 @@ from typing import TypeVar
 from gateway.ports.failure import PortFailure
 from gateway.ports.ledger import Entry, LedgerStore
 from gateway.ports.store import Counter, GreylistAnswer, GreylistMark, GreylistQuestion
+from gateway.ports.store_budget import within_budget
 
 T = TypeVar("T")
 
@@ -71,7 +72,7 @@ class TimedStore:
     async def _timed(self, op: str, call: Awaitable[T]) -> T:
         started, result = time.perf_counter(), "ok"
         try:
-            return await call
+            return await within_budget(call)
         except PortFailure as failure:
             result = failure.cause.why.value
             raise

@@ -21,6 +21,7 @@ from gateway.mail.finding import Outcome, Why
 from gateway.mail.phase import Phase
 from gateway.ports.greylist import DELAYS, STATES
 from gateway.ports.observer import Record
+from gateway.ports.store_state import StoreState
 
 _FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
 _SECONDS: Final = (0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -82,6 +83,14 @@ class MetricsObserver:
         self.store_last = "ok"
         self.store = counter("store_ops", "Calls of the shared store", "op", "result")
         self.store_seconds = seconds("store_op_duration_seconds", "Calls of the shared store")
+        self.store_state = Gauge(
+            "mxgw_store_state",
+            "Workers that see the shared store so",
+            ("state",),
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self._store_is = ""
         self.attempts = counter("mailstore_attempts", "Hand-overs", "mailstore", "result")
         self.attempt_seconds = seconds("mailstore_duration_seconds", "Hand-overs", "mailstore")
         self.mailstore_up = Gauge(
@@ -212,9 +221,15 @@ class MetricsObserver:
         """What the ledger meant for a hand-over; a word of ``delivery.ledger.WORDS``."""
         self.ledger.labels(word).inc()
 
+    def store_is(self, state: str) -> None:
+        """How the shared store is: a word of ``ports.store_state.StoreState``."""
+        self._store_is = state
+        for word in StoreState:
+            self.store_state.labels(word.value).set(word.value == state)
+
     def store_op(self, op: str, result: str, seconds: float) -> None:
         """A call of the store ended: ok, or why it failed."""
-        self.store_last = result
+        self.store_last = result if self._store_is in ("", StoreState.UP.value) else self._store_is
         self.store.labels(op, result).inc()
         self.store_seconds.observe(seconds)
 

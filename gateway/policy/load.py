@@ -29,6 +29,7 @@ from gateway.policy.vocabulary import PORTS, VOCABULARY
 from gateway.yamlfile import Document, Fault, FaultsError, Key, did_you_mean, faults_from, parse, read
 
 TEXT_KEYS = ("text", "reply", "message", "code", "status", "enhanced")
+_ON_STORE_ERROR = {"open": Posture.PROCEED, "closed": Posture.DEFER}
 _DEFAULT_POSTURE = {"dns": Posture.PROCEED, "store": Posture.PROCEED, "mailstore": Posture.DEFER, "": Posture.PROCEED}
 _REMEDIES = {
     **dict.fromkeys(TEXT_KEYS, "replies come from one table: use reason: and a key of docs/replies.md"),
@@ -100,9 +101,8 @@ class _Reader:
         form = self.form
         rules = self._rules()
         self._sites(form.checks, ())
-        default = Profile(
-            "default", (), form.mode, rules, form.checks, form.content, self._posture(form.outage, None, ())
-        )
+        posture = self._posture(form.outage, None, form.checks, ())
+        default = Profile("default", (), form.mode, rules, form.checks, form.content, posture)
         profiles = self._profiles(default)
         digest = _digest(form.version, (default, *profiles))
         return Policy(form.version, digest, default, profiles, self.document.file)
@@ -139,7 +139,7 @@ class _Reader:
                     self._fault(path, f"two lists have the name {site.label}", "write name: before one of them")
 
     def _posture(
-        self, outage: OutageForm, base: OutageForm | None, under: tuple[Key, ...]
+        self, outage: OutageForm, base: OutageForm | None, checks: ChecksSettings, under: tuple[Key, ...]
     ) -> Mapping[str, Posture]:
         for check in outage.checks:
             if check not in VOCABULARY:
@@ -150,6 +150,13 @@ class _Reader:
         for port in PORTS:
             ports[port] = next((p for layer in layers if (p := getattr(layer, port))), ports[port])
         single = {**(base.checks if base else {}), **outage.checks}
+        for check in VOCABULARY:
+            # the same thing in the words of the store's operators
+            if said := _ON_STORE_ERROR.get(getattr(checks.of(check), "on_store_error", "")):
+                if check in outage.checks:
+                    path = (*under, "outage", "checks", check)
+                    self._fault(path, f"is said by checks.{check}.on_store_error too", "keep one")
+                single[check] = said
         return {check: single.get(check, ports[words.port]) for check, words in VOCABULARY.items()}
 
     def _profiles(self, default: Profile) -> tuple[Profile, ...]:
@@ -184,7 +191,7 @@ class _Reader:
             rules=tuple(rule for rule in default.rules if rule.id not in form.disable),
             checks=checks,
             content=self._content(form, default),
-            posture=self._posture(form.outage, self.form.outage, path),
+            posture=self._posture(form.outage, self.form.outage, checks, path),
         )
 
     def _content(self, form: ProfileForm, default: Profile) -> ContentSettings:

@@ -118,8 +118,10 @@ class RateSettings(CheckSettings):
     recipient: RecipientLimits = RecipientLimits()
     exempt: tuple[Network, ...] = ()
     lease: float = Field(60.0, ge=2, description="seconds after which the sessions of a dead node no longer count")
-    on_store_error: Literal["local", "open"] = Field(
-        "local", description="local: each worker goes on with its share, half as much again; open: nobody is limited"
+    on_store_error: Literal["local", "open", "closed"] = Field(
+        "local",
+        description="local: each worker goes on with its share, half as much again; open: nobody is limited; closed: "
+        "who might be refused is deferred",
     )
 
 
@@ -168,6 +170,11 @@ class GreylistSettings(CheckSettings):
     )
     exempt_local_parts: tuple[str, ...] = ("postmaster", "abuse")
     dnsbl_score: float = Field(0.0, ge=0, description="a score above 0 and not below this is suspicious")
+    on_store_error: Literal["local", "open", "closed"] = Field(
+        "local",
+        description="local: who passed in this process's last day is known, for others the posture speaks; open: "
+        "nobody waits; closed: who might have to wait is deferred",
+    )
 
 
 class RecipientSettings(CheckSettings):
