@@ -226,3 +226,14 @@ async def test_nonsense_on_the_board_harms_nobody() -> None:
     await cluster.board.write("rbl-hits", "mx8", "[]")
     await cluster.pass_seconds(40)
     assert {node.state for node in cluster.nodes} == {"ok"}
+
+
+async def test_a_list_without_test_points_is_told_as_a_warning_after_ten_minutes(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "mxgw.rbl")
+    cluster = Cluster(1)
+    cluster.answer("other.test. A 192.0.2.1\n")
+    await cluster.pass_seconds(590)
+    assert [record.levelname for record in caplog.records] == ["INFO"]
+    await cluster.pass_seconds(30)
+    assert [record.levelname for record in caplog.records] == ["INFO", "WARNING"]
+    assert cluster.nodes[0].state == "degraded:no-test-point"
