@@ -78,6 +78,11 @@ class LimitsSettings(BaseModel):
         ge=0,
         description="seconds that a delivered message is remembered while the client may not have read our 250; 0: not",
     )
+    drain_settle: float = Field(
+        limits.DRAIN_SETTLE,
+        ge=0,
+        description="seconds between SIGTERM, when /readyz says 503, and the drain; so long new sessions are served",
+    )
     drain_timeout: float = Field(
         limits.DRAIN_TIMEOUT, ge=0, description="seconds for open sessions when the node stops"
     )

@@ -75,6 +75,8 @@ PROXY_HEADER_TIMEOUT: Final = 5.0
 TLS_HANDSHAKE_TIMEOUT: Final = 30.0
 ANSWER_BUDGET: Final = 50.0
 """From the final dot to our answer: balancers commonly cut at 60 s of silence."""
+DRAIN_SETTLE: Final = 0.0
+"""Where something looks at /readyz, longer than it takes to notice."""
 DRAIN_TIMEOUT: Final = 90.0
 LEDGER_REMEMBER: Final = 86400.0
 """RFC 5321 section 4.5.4.1: a sender tries again after 30 minutes or more, and less often later."""
@@ -115,6 +117,7 @@ class WireLimits:
     greeting_delay: float = GREETING_DELAY
     answer_budget: float = ANSWER_BUDGET
     ledger_remember: float = LEDGER_REMEMBER
+    drain_settle: float = DRAIN_SETTLE
     drain_timeout: float = DRAIN_TIMEOUT
 
 

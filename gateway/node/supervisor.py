@@ -17,7 +17,6 @@ import signal
 import socket
 import sys
 import time
-from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
@@ -29,8 +28,10 @@ from gateway.node.certificates import Certificates
 from gateway.node.channel import Said
 from gateway.node.crew import Crew
 from gateway.node.duties import Duties
+from gateway.node.inherited import InheritedError, fitted, take
 from gateway.node.notices import Notices, Reports
 from gateway.node.policy_keeper import PolicyKeeper
+from gateway.node.service_manager import ServiceManager
 from gateway.ops.admin import AdminServer, Page, json_page, status_page
 from gateway.ops.health import NodeHealth
 from gateway.ops.log import Log, standard_output
@@ -52,11 +53,18 @@ def run(settings: Settings) -> int:
         _sweep(settings.state_dir)
         folder = settings.state_dir / f"metrics-{os.getpid()}"
         use_folder(folder)
-        listening = [(one.name or one.address, _bound(one.host, one.port)) for one in settings.listeners]
+        passed = fitted(take(os.environ), settings.listeners)
+        listening = [
+            (one.name or one.address, sock or _bound(one.host, one.port))
+            for one, sock in zip(settings.listeners, passed, strict=True)
+        ]
         admin = _bound(settings.admin.host, settings.admin.port)
     except OSError as error:
         print(f"mxgw: {error}", file=sys.stderr)
         return UNAVAILABLE
+    except InheritedError as error:
+        print(f"mxgw: {error}", file=sys.stderr)
+        return CONFIG
     try:
         if settings.tls:
             certificate = CertificateHolder(
@@ -109,6 +117,7 @@ class Supervisor:
         self._admin = admin
         self._metrics = NodeMetrics(folder)
         self._stop = asyncio.Event()
+        self._settled = asyncio.Event()
         self._signals = 0
         self._announced = False
         self._log = Log(
@@ -136,6 +145,7 @@ class Supervisor:
         self._notices = Notices(self._send_notice)
         self._reports = Reports()
         self._reloading = asyncio.Lock()
+        self._manager = ServiceManager.from_environment(os.environ)
 
     async def run(self) -> int:
         """Serve until told to stop. Returns the exit code."""
@@ -164,7 +174,7 @@ class Supervisor:
         admin = AdminServer(
             {
                 "/": self._page,
-                "/healthz": partial(self._says, "alive"),
+                "/healthz": self._healthz,
                 "/readyz": self._readyz,
                 "/metrics": self._metrics_page,
                 "/statusz": self._statusz,
@@ -187,16 +197,23 @@ class Supervisor:
         cluster = asyncio.create_task(duties.run())
         watch = asyncio.create_task(self._certificates.watch())
         tasks.add(asyncio.create_task(self._watch_recipients()))
+        telling = asyncio.create_task(
+            self._manager.tell(lambda: not self._health.hung(time.monotonic()), self._health.line)
+        )
         await self._stop.wait()
+        limits = settings.limits
+        self._manager.stopping(limits.drain_settle + limits.drain_timeout)
         for task in (watch, *tasks):
             task.cancel()
         self._health.draining = True
-        log.info("draining", extra={"event": "drain", "seconds": settings.limits.drain_timeout})
+        await self._settle(limits.drain_settle)
+        log.info("draining", extra={"event": "drain", "seconds": limits.drain_timeout})
         # the workers have theirs; behind ours, clients would wait in a queue from which nobody takes them
         for _, sock in self._listening:
             sock.close()
-        await self._crew.drain(settings.limits.drain_timeout + 10.0)
+        await self._crew.drain(limits.drain_timeout + 10.0)
         cluster.cancel()
+        telling.cancel()
         await admin.close()
         await duties.close()
         log.info("stopped", extra={"event": "stopped"})
@@ -214,14 +231,25 @@ class Supervisor:
         self._health.draining = True
         self._stop.set()
         if self._signals > 1 and self._crew:
+            self._settled.set()
             self._crew.kill()
+
+    async def _settle(self, seconds: float) -> None:
+        # who looks at /readyz (balancers, routes to an Anycast address) sends clients elsewhere before one hears 421
+        try:
+            await asyncio.wait_for(self._settled.wait(), seconds)
+        except TimeoutError:
+            pass
 
     async def reload(self) -> None:
         """Read policy and certificate again; tell the workers of what is sound."""
         async with self._reloading:
+            self._manager.reloading()
             if await self._keeper.reload() and self._crew:
                 self._crew.tell({"do": "reload", "policy": self._keeper.said})
             await self._certificates.reload()
+            if self._announced:
+                self._manager.ready(self._health.line())
 
     def _tell_certificates(self) -> None:
         self._health.certificate_not_after = self._certificates.not_after
@@ -255,6 +283,7 @@ class Supervisor:
         if self._announced or ready < self._settings.worker_count:
             return
         self._announced = True
+        self._manager.ready(self._health.line())
         log.info("ready", extra={"event": "ready", "workers": ready, "policy": self._health.policy_digest[:8]})
         if self._settings.log.format == "text":
             for line in banner(self._settings, self._health, self._admin_place):
@@ -262,8 +291,9 @@ class Supervisor:
 
     # ---- pages
 
-    async def _says(self, text: str) -> Page:
-        return Page.text(HTTPStatus.OK, text)
+    async def _healthz(self) -> Page:
+        hung = self._health.hung(time.monotonic())
+        return Page.text(HTTPStatus.SERVICE_UNAVAILABLE if hung else HTTPStatus.OK, hung or "alive")
 
     async def _readyz(self) -> Page:
         ready, why = self._health.ready(time.monotonic())

@@ -14,6 +14,8 @@ from typing import Any, Final
 
 FRESH: Final = 15.0
 """Seconds after which a worker that says nothing counts as not ready."""
+HUNG: Final = 20.0
+"""Seconds after which it counts as stuck: the watchdog gets nothing and /healthz says 503."""
 
 
 @dataclass(slots=True)
@@ -60,6 +62,17 @@ class NodeHealth:
             return False, why
         fresh = sum(1 for worker in self.workers.values() if worker.ready and monotonic - worker.last < FRESH)
         return (True, f"{fresh} workers ready") if fresh else (False, "no worker is ready")
+
+    def hung(self, monotonic: float) -> str:
+        """Which workers serve but say nothing any more; '' where all is well. Only a new start helps then."""
+        silent = [worker.pid for worker in self.workers.values() if worker.ready and monotonic - worker.last >= HUNG]
+        return f"no word from worker {', '.join(map(str, silent))}" if silent else ""
+
+    def line(self) -> str:
+        """One line for a service manager's status."""
+        sessions = sum(int(worker.beat.get("sessions", 0)) for worker in self.workers.values())
+        state = "draining, " if self.draining else ""
+        return f"{state}policy {self.policy_digest[:8]} {self.mode}, {sessions} sessions"
 
     def status(self, monotonic: float) -> dict[str, Any]:
         """The JSON of /statusz."""

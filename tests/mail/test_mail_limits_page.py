@@ -63,7 +63,7 @@ def test_the_page_is_that_of_the_table() -> None:
 
 def test_every_limit_that_a_setting_changes_stands_in_the_table_with_its_default() -> None:
     # towards the mailstore and at the end of a node: no client hears of them
-    ours = {"answer_budget", "ledger_remember", "drain_timeout"}
+    ours = {"answer_budget", "ledger_remember", "drain_settle", "drain_timeout"}
     table = {limit.setting: limit.value for limit in WIRE_TABLE if limit.setting}
     assert table == {item.name: item.default for item in fields(WireLimits) if item.name not in ours}
 

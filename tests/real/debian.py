@@ -20,6 +20,12 @@ PACKAGES = {
     "nft": "nftables",
     "ip": "iproute2",
     "exim4": "exim4-daemon-light",
+    "setpriv": "util-linux",
+    "systemd-analyze": "systemd",
+    "systemd-sysusers": "systemd",
+    "systemd-tmpfiles": "systemd",
+    "keepalived": "keepalived",
+    "bird": "bird2",
 }
 """Program -> package; the packages stand in deploy/debian-packages.txt."""
 
