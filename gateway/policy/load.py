@@ -126,6 +126,7 @@ class _Reader:
 
     def _sites(self, checks: ChecksSettings, under: tuple[Key, ...]) -> None:
         zones: dict[str, str] = {}
+        names: dict[str, str] = {}
         for key in ("sites", "domain_sites"):
             for number, text in enumerate(getattr(checks.dnsbl, key)):
                 path = (*under, "checks", "dnsbl", key, number)
@@ -137,6 +138,8 @@ class _Reader:
                 # health and hits are kept by name
                 if zones.setdefault(site.label, site.domain) != site.domain:
                     self._fault(path, f"two lists have the name {site.label}", "write name: before one of them")
+                elif names.setdefault(site.domain, site.label) != site.label:
+                    self._fault(path, f"{site.label} and {names[site.domain]} are one list", "give it one name")
 
     def _posture(
         self, outage: OutageForm, base: OutageForm | None, checks: ChecksSettings, under: tuple[Key, ...]

@@ -203,7 +203,7 @@ def test_names_of_lists() -> None:
 
 @pytest.mark.parametrize(
     "sites",
-    [f"[{KEY}.x.test*heavy]", f"{KEY}.x.test", f"{{{KEY}.x.test: 1}}", f"[[{KEY}.x.test]]", f"[a:{KEY}.x.test, a:other.test]"],
+    [f"[{KEY}.x.test*heavy]", f"{KEY}.x.test", f"{{{KEY}.x.test: 1}}", f"[[{KEY}.x.test]]", f"[a:{KEY}.x.test, a:other.test]", f"[a:{KEY}.x.test, b:{KEY}.x.test]"],
 )
 def test_faults_of_a_policy_never_show_a_key(sites: str) -> None:
     with pytest.raises(FaultsError) as told:
