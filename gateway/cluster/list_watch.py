@@ -3,10 +3,10 @@
 The leader holds a lease on the board, looks at each list every ``check_every`` seconds and puts what it finds on the
 board; every node reads that once a second and tells its workers. Every node also looks by itself at its start and now
 and then: what it finds counts on that node alone (its resolvers may be the trouble), and only for the worse. While the
-board is away each node looks as often as a leader would.
+board is away each node looks as often as a leader would. A leader whose resolvers are unfit gives way to a node whose
+resolvers are sound.
 
-Known gaps: where the leader's resolvers alone are at fault, all nodes go without the lists until its resolvers are
-sound; the alarm names the node.
+Known gaps: what an unfit leader has put on the board holds until ten looks of its successor.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ log = logging.getLogger("mxgw.rbl")
 PLACE: Final = "rbl"
 _LEASE: Final = "rbl-leader"
 _LEASE_SECONDS: Final = 15.0
+_UNFIT: Final = "unfit"
 _KEPT_SECONDS: Final = 7 * 86400.0
 PERIOD: Final = 1.0
 HITS_PERIOD: Final = 2.0
@@ -165,14 +166,17 @@ class ListWatch:
 
     async def _lease(self) -> bool:
         holder = await self._board.read(_LEASE, "leader")
-        if holder not in (None, self._node):
+        node, _, unfit = (holder or "").partition(" ")
+        if node not in ("", self._node) and not (unfit and self._next and not self._faults):
             return False
-        return await self._board.swap(_LEASE, "leader", holder, self._node, _LEASE_SECONDS)
+        mine = f"{self._node} {_UNFIT}" if self._faults else self._node
+        return await self._board.swap(_LEASE, "leader", holder, mine, _LEASE_SECONDS)
 
     async def leave(self) -> None:
         """Give the lease back. Raises PortFailure."""
         if self._leads:
-            await self._board.swap(_LEASE, "leader", self._node, None)
+            for mine in (self._node, f"{self._node} {_UNFIT}"):
+                await self._board.swap(_LEASE, "leader", mine, None)
 
     # ---- looks
 

@@ -165,6 +165,22 @@ async def test_a_node_with_bad_resolvers_goes_without_the_list_alone() -> None:
     await cluster.until("ok", [odd], 400)
 
 
+async def test_a_leader_with_unfit_resolvers_gives_way_to_a_sound_node() -> None:
+    cluster = Cluster()
+    await cluster.pass_seconds(5)
+    unfit = cluster.leader
+    unfit.zone = BLOCKED.replace("255\n", "254\n")
+    await cluster.pass_seconds(40)
+    assert unfit.faults == ["public-resolver a list says so"]
+    assert cluster.leader is not unfit
+    await cluster.until("ok", [cluster.leader], 400)
+    assert unfit.state == "disabled:public-resolver"
+    # where all are unfit, one of them leads all the same
+    cluster.leader.zone = unfit.zone
+    await cluster.pass_seconds(60)
+    assert cluster.leader.faults
+
+
 async def test_a_new_leader_goes_on_where_the_old_one_ended() -> None:
     cluster = Cluster()
     cluster.answer(WORLD)
