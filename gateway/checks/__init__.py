@@ -21,6 +21,7 @@ from gateway.checks.loop import loop
 from gateway.checks.pregreet import pregreet
 from gateway.checks.rate import rate, rate_content, rate_messages, rate_recipients
 from gateway.checks.recipient import recipient
+from gateway.checks.reputation import reputation
 from gateway.checks.run import Check
 from gateway.checks.spf import spf
 from gateway.mail.phase import Phase
@@ -37,6 +38,7 @@ CHECKS: tuple[Check, ...] = (
     Check("spf", Phase.MAIL, spf, "dns", 20.0, needs_client=True),
     Check("rate", Phase.MAIL, rate_messages, "store", 0.3, needs_client=True, after=("spf",)),
     Check("rate", Phase.RCPT, rate_recipients, "store", 0.3, needs_client=True),
+    Check("reputation", Phase.MAIL, reputation, "store", 0.3, needs_client=True, after=("spf",)),
     Check("block", Phase.RCPT, block, "", 1.0),
     Check("recipient", Phase.RCPT, recipient, "mailstore", 6.0),
     Check("greylist", Phase.RCPT, greylist, "store", 0.3, needs_client=True, after=("recipient",)),
@@ -46,6 +48,7 @@ CHECKS: tuple[Check, ...] = (
     Check("dkim", Phase.CONTENT, dkim, "dns", 10.0),
     Check("arc", Phase.CONTENT, arc, "dns", 10.0),
     Check("dmarc", Phase.CONTENT, dmarc, "dns", 10.0, after=("dkim",)),
+    Check("reputation", Phase.CONTENT, reputation, "store", 0.3, needs_client=True, after=("dmarc",)),
     Check("forwarder", Phase.CONTENT, forwarder, "dns", 1.0, after=("dkim",)),
     Check("greylist", Phase.CONTENT, greylist_content, "store", 0.3, needs_client=True, after=("dkim", "dmarc")),
 )

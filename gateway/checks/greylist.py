@@ -170,6 +170,7 @@ def _concerned(tx: Transaction, settings: GreylistSettings) -> bool:
         # an answer that is missing is not an answer: the sender may well be known
         return _answered_not_pass(tx, "spf") and _answered_not_pass(tx, "iprev")
     iprev, helo, dnsbl, pregreet = (tx.findings.get(name) for name in ("iprev", "helo", "dnsbl", "pregreet"))
+    reputation = tx.findings.get("reputation")
     # where some lists did not answer: the least that the score can be
     score = _number(dnsbl.evidence.get("score_least", dnsbl.evidence.get("score", 0))) if dnsbl else 0.0
     return bool(
@@ -178,6 +179,7 @@ def _concerned(tx: Transaction, settings: GreylistSettings) -> bool:
         or (iprev and iprev.evidence.get("generic"))
         or (helo and helo.outcome is Outcome.FAIL)
         or (score > 0 and score >= settings.dnsbl_score)
+        or (reputation and reputation.outcome is Outcome.FAIL)
     )
 
 

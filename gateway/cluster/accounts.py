@@ -27,6 +27,7 @@ from gateway.checks.charges import (
     transaction_charges,
     unknown_charges,
 )
+from gateway.checks.standing import lessons
 from gateway.mail.finding import Outcome
 from gateway.mail.limits import NETWORK_BITS
 from gateway.mail.reply import Reply
@@ -106,10 +107,13 @@ class Accounts:
             self._add(unknown_charges(subjects(tx, settings), settings))
 
     def ended(self, tx: Transaction, verdict: Verdict | None, reply: Reply | None, profile: Profile) -> None:
-        """4yz: what was charged is given back. 5yz before the content came: the message is charged."""
-        del verdict
+        """4yz: what was charged is given back. 5yz before the content came: the message is charged. The verdict teaches
+        about the client's network and the domain that has proven itself."""
         settings, found = profile.checks.rate, tx.findings.get("rate")
-        if reply is None or tx.envelope is None or not _counts(tx, settings):
+        if reply is None:
+            return
+        self.note(lessons(tx, verdict, reply.code, profile))
+        if tx.envelope is None or not _counts(tx, settings):
             return
         charged = bool(found and found.evidence.get("charged"))
         if charged and 400 <= reply.code < 500:

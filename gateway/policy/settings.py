@@ -126,6 +126,17 @@ class RateSettings(CheckSettings):
 
 
 
+class ReputationSettings(CheckSettings):
+    """What verdicts have taught about networks and authenticated domains; from -10 (good) to 10 (bad)."""
+
+    half_life: float = Field(7 * 86400.0, gt=0, description="seconds after which half is forgotten")
+    least: float = Field(3.0, gt=0, description="knowledge below which the score stays near 0")
+    bad_score: float = Field(5.0, gt=0, le=10, description="fail at this and above")
+    good_score: float = Field(-5.0, ge=-10, lt=0, description="pass at this and below")
+    ipv4_prefix: int = Field(24, ge=8, le=32)
+    ipv6_prefix: int = Field(64, ge=16, le=128)
+
+
 class GreylistSettings(CheckSettings):
     """Greylisting (RFC 6647). suspicious: only first contacts that look odd; unknown: all without an SPF pass or a
     sound reverse name; all: everybody; learn records and never defers."""
@@ -260,6 +271,7 @@ class ChecksSettings(BaseModel):
     helo: HeloSettings = HeloSettings()
     dnsbl: DnsblSettings = DnsblSettings()
     rate: RateSettings = RateSettings()
+    reputation: ReputationSettings = ReputationSettings()
     greylist: GreylistSettings = GreylistSettings()
     recipient: RecipientSettings = RecipientSettings()
     spf: SpfSettings = SpfSettings()

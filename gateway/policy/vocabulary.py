@@ -116,6 +116,12 @@ VOCABULARY: Mapping[str, CheckWords] = {
         (Outcome.PASS, Outcome.NEUTRAL, Outcome.NONE, Outcome.POLICY, Outcome.PERMERROR, Outcome.FAIL),
     ),
     "spf": CheckWords(Phase.MAIL, "dns", FAVOUR),
+    "reputation": CheckWords(
+        Phase.MAIL,
+        "store",
+        (Outcome.PASS, Outcome.NONE, Outcome.NEUTRAL, Outcome.FAIL),
+        {"score": _number(0.0, "from -10 (good) to 10 (bad): what verdicts have taught")},
+    ),
     "recipient": CheckWords(
         Phase.RCPT,
         "mailstore",

@@ -16,12 +16,11 @@ import yaml
 
 from gateway.cli.main import main
 
-DEFAULT_POLICY = Path(__file__).parents[2] / "policies" / "default.yaml"
-
 sys.path.insert(0, str(Path(__file__).parents[1] / "real"))
 from node_process import NodeProcess
 from redis_server import RedisServer
 
+DEFAULT_POLICY = Path(__file__).parents[2] / "policies" / "default.yaml"
 Refusal = tuple[int, str]
 QUICK = {"limits": {"greeting_delay": 0}}
 
@@ -48,6 +47,10 @@ def policy() -> str:
         "delay_all": 2,
         "exempt_clients": ["127.0.0.0/15", "127.3.0.0/16", "127.4.0.0/14"],
     }
+    found["checks"]["reputation"] = {"ipv4_prefix": 16}
+    found["rules"].append(
+        {"id": "trap", "at": "rcpt", "when": {"recipient": "trap@*"}, "then": "reject", "reason": "content-policy"}
+    )
     return yaml.safe_dump(found)
 
 
@@ -99,19 +102,22 @@ def two_nodes(folder: Path, policy: str | None = None) -> Iterator[TwoNodes]:
 def try_to_send(
     node: NodeProcess,
     client: str = "127.0.0.2",
-    reverse_path: str = "ann@sender.example",
+    reverse_path: str = "",
     recipient: str = "user@example.com",
     body: bytes = b"From: <ann@sender.example>\r\nSubject: x\r\nDate: Mon, 02 Nov 2026 10:00:00 +0000\r\n\r\nhello\r\n",
 ) -> Refusal:
-    """One message in a session of its own: 250, or the first refusal."""
+    """One message in a session of its own: 250, or the first refusal. Each client has a domain of its own if none is
+    named."""
+    reverse_path = reverse_path or f"ann@{client}.example"
     try:
         session = smtplib.SMTP("127.0.0.1", node.smtp_port, "client.example", timeout=20, source_address=(client, 0))
     except smtplib.SMTPConnectError as error:
         return error.smtp_code, said(error.smtp_error)
     with contextlib.closing(session):
-        for answer in (session.ehlo(), session.mail(reverse_path), session.rcpt(recipient)):
-            if answer[0] >= 400:
-                return answer[0], said(answer[1])
+        for verb, words in ((session.ehlo, ()), (session.mail, (reverse_path,)), (session.rcpt, (recipient,))):
+            code, text = verb(*words)
+            if code >= 400:
+                return code, said(text)
         code, text = session.data(body)
         return code, said(text)
 
