@@ -16,6 +16,7 @@ from gateway.ops.health import WorkerHealth
 from gateway.ports.observer import Record
 
 WINDOW: Final = 60.0
+_EVENTS: Final = ("transaction", "reject")
 _WORDS: Final = {"accepted": "accepted", "rejected": "rejected", "deferred": "deferred", "partly": "accepted"}
 
 
@@ -28,7 +29,7 @@ class Tally:
 
     def note(self, record: Record) -> None:
         """Count a decision record."""
-        word = _WORDS.get(str(record.get("result", ""))) if record.get("event") == "transaction" else None
+        word = _WORDS.get(str(record.get("result", ""))) if record.get("event") in _EVENTS else None
         if word is not None:
             crashed = any(
                 finding.get("cause", {}).get("why") == "crash" for finding in record.get("findings", {}).values()

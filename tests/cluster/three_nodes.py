@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 import json
-import os
 import socket
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "real"))
 from node_process import NodeProcess
 from redis_server import RedisServer
+
+from gateway.adapters.board_redis import RedisBoard
+from gateway.cli.main import main
 
 NAMES = ("mx1.example.net", "mx2.example.net", "mx3.example.net")
 SOON = 30.0
@@ -91,6 +94,18 @@ class Cluster:
         logs = "\n".join(f"{name}: {line}" for name, node in self.nodes.items() for line in node.log[-8:])
         raise AssertionError(f"not in {seconds:g} s: {text}\n{logs}")
 
+    def on_board(self, work: Callable[[RedisBoard], Awaitable[Any]]) -> Any:
+        """Do it with the nodes' board."""
+
+        async def over() -> Any:
+            board = RedisBoard(self.redis.url)
+            try:
+                return await work(board)
+            finally:
+                await board.close()
+
+        return asyncio.run(over())
+
     def digests(self) -> dict[str, str]:
         """What each node's supervisor says."""
         return {name: node.status()["policy"]["digest"] for name, node in self.nodes.items()}
@@ -118,18 +133,11 @@ def cluster(folder: Path, *names: str, **settings: Any) -> Iterator[Cluster]:
 
 
 def mxgw(*words: str | Path) -> tuple[int, str]:
-    """Run a command."""
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("MXGW_")}
-    done = subprocess.run(
-        [sys.executable, "-m", "gateway", *map(str, words)],
-        check=False,
-        env=clean,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=120,
-    )
-    return done.returncode, done.stdout
+    """Run a command, in this process since that is quicker."""
+    told = io.StringIO()
+    with redirect_stdout(told), redirect_stderr(told):
+        code = main([str(word) for word in words])
+    return code, told.getvalue()
 
 
 class Client:

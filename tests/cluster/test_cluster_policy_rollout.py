@@ -1,0 +1,260 @@
+"""One policy on three real nodes with one real Redis: rolled out at one time, stopped by a fault, kept without Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+from three_nodes import Client, Cluster, policy
+
+from gateway.adapters.board_redis import RedisBoard
+from gateway.cluster.rollout import Phase
+from gateway.cluster.rollout_board import look, state_of
+from gateway.policy.load import load_text
+
+
+class Traffic:
+    """Short sessions on all nodes, one after the other on each; when each began, and what policy judged it."""
+
+    def __init__(self, nodes: Cluster) -> None:
+        self._nodes = nodes
+        self._ports = {name: node.smtp_port for name, node in nodes.nodes.items()}
+        self._stop = threading.Event()
+        self.begun: dict[str, float] = {}
+        self.refused: list[tuple[str, float]] = []
+        self._threads = [threading.Thread(target=self._run, args=(name,), daemon=True) for name in self._ports]
+
+    def __enter__(self) -> Traffic:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(20)
+
+    def _run(self, name: str) -> None:
+        number = 0
+        while not self._stop.is_set():
+            number += 1
+            self.one(name, f"s{number}-{name}-{time.monotonic_ns()}@a.example")
+            time.sleep(0.02)
+
+    def one(self, name: str, sender: str) -> None:
+        begun = time.time()
+        try:
+            client = Client(self._ports[name])
+            if not client.greeting.startswith("220"):
+                assert client.greeting.startswith("421"), client.greeting
+                self.refused.append((name, begun))
+                return
+            client.say("EHLO client.example")
+            self.begun[sender] = begun
+            client.say(f"MAIL FROM:<{sender}>")
+            client.say("RCPT TO:<user@example.com>")
+            client.say("QUIT")
+            client.close()
+        except OSError:
+            return
+
+    def judged(self) -> list[tuple[float, str, str]]:
+        """Begin, node and digest of each session that has a record."""
+        found = []
+        for name, node in self._nodes.nodes.items():
+            for record in node.events("transaction"):
+                if (begun := self.begun.get(record["from"])) is not None:
+                    found.append((begun, name, record["policy"]))
+        return sorted(found)
+
+
+def digest(name: str) -> str:
+    return load_text(policy(name), name).digest
+
+
+def test_no_two_sessions_after_the_switch_have_different_policies(nodes: Cluster) -> None:
+    old, new = digest("base"), digest("one")
+    number = nodes.on_board(state_of).next_number
+    held = Client(nodes.nodes["mx2"].smtp_port)
+    held.say("EHLO client.example")
+    held.say("MAIL FROM:<held@one.example>")
+    assert held.say("RCPT TO:<user@example.com>").startswith("250")
+    with Traffic(nodes) as traffic:
+        code, text = nodes.mxgw("policy", "push", nodes.file("one", policy("one")), "--reason", "OPS-1", "--wait")
+        assert code == 0, text
+        assert f"generation {number} ({new[:8]}): in force on all nodes since" in text
+        time.sleep(0.5)
+    at = nodes.on_board(state_of).current.at
+    time.sleep(0.5)
+    judged = traffic.judged()
+    after = [seen for seen in judged if seen[0] >= at]
+    assert {name for _, name, _ in after} == {"mx1", "mx2", "mx3"}
+    assert {policy for _, _, policy in after} == {new[:8]}
+    assert {policy for begun, _, policy in judged if begun < at - 1.0} == {old[:8]}
+    assert traffic.refused == []
+    # a transaction ends with the policy that it began with; the next one has the new one
+    assert held.say("RCPT TO:<other@example.com>").startswith("250")
+    assert held.say("DATA").startswith("354")
+    assert held.say("Subject: held\r\n\r\nover the switch\r\n.").startswith("250")
+    assert held.say("MAIL FROM:<again@one.example>").startswith("250")
+    assert held.say("RCPT TO:<user@example.com>").startswith("554")
+    held.close()
+    records = {record["from"]: record["policy"] for record in nodes.nodes["mx2"].events("transaction")}
+    assert records["held@one.example"] == old[:8]
+    assert nodes.generations() == {number}
+    status = nodes.json("cluster", "status")
+    assert status["drift"] == []
+    assert {said["policy"] for said in status["nodes"].values()} == {new}
+
+
+def test_a_node_that_cannot_keep_it_stops_the_rollout(nodes: Cluster) -> None:
+    before = nodes.digests()
+    stone = Path(nodes.folder / "state-mx3" / "policy-in-force.next")
+    stone.mkdir()  # where the node would try its disk
+    try:
+        code, text = nodes.mxgw("policy", "push", nodes.file("two", policy("two")), "--reason", "OPS-2", "--wait")
+    finally:
+        stone.rmdir()
+    assert code == 1
+    assert "stopped: mx3.example.net cannot load it" in text
+    assert "is in force" in text
+    assert nodes.digests() == before
+    assert nodes.json("policy", "history", "--limit", "1")["events"][0]["event"] == "stopped"
+
+
+def test_a_faulty_file_or_a_failing_case_is_not_pushed(nodes: Cluster) -> None:
+    code, text = nodes.mxgw("policy", "push", nodes.file("bad", "version: 1\ncolour: red\n"), "--reason", "x")
+    assert code == 78
+    assert "colour" in text
+    cases = nodes.folder / "some-cases"
+    cases.mkdir()
+    (cases / "c.yaml").write_text(
+        "cases:\n- {name: a stranger is refused, policy: three, at: rcpt, expect: {verdict: reject}}\n"
+    )
+    code, text = nodes.mxgw(
+        "policy", "push", nodes.file("three", policy("three")), "--reason", "x", "--cases", cases
+    )
+    assert code == 1
+    assert "a stranger is refused" in text
+    assert nodes.on_board(state_of).rollout is None
+
+
+def test_a_node_that_is_stopped_between_promise_and_switch_never_serves_the_old_policy(nodes: Cluster) -> None:
+    """Its supervisor stands still, so its worker may not hear of the switch: it must turn clients away or switch."""
+    new = digest("four")
+    frozen = nodes.nodes["mx3"]
+    code, text = nodes.mxgw("policy", "push", nodes.file("four", policy("four")), "--reason", "OPS-4")
+    assert code == 0, text
+
+    async def promised(board: RedisBoard) -> bool:
+        for _ in range(2000):
+            view = await look(board)
+            rollout = view.state.rollout
+            if rollout is None:
+                return False
+            said = view.said.get("mx3.example.net")
+            if rollout.phase is Phase.PREPARE and said and said.id == rollout.id and said.stage == "prepared":
+                return True
+            await asyncio.sleep(0.002)
+        return False
+
+    nodes.on_board(promised)
+    os.kill(frozen.process.pid, signal.SIGSTOP)
+    try:
+        with Traffic(nodes) as traffic:
+            time.sleep(5.0)
+    finally:
+        os.kill(frozen.process.pid, signal.SIGCONT)
+    nodes.wait(lambda: nodes.on_board(state_of).rollout is None, "the roll-out has ended")
+    current = nodes.on_board(state_of).current
+    assert current.digest == new
+    nodes.wait(lambda: set(nodes.digests().values()) == {new}, "all have it")
+    time.sleep(0.5)
+    after = [seen for seen in traffic.judged() if seen[0] >= current.at]
+    assert {policy for _, _, policy in after} == {new[:8]}
+    assert {name for name, begun in traffic.refused} <= {"mx3"}
+    seen = {name for begun, name, _ in after} | {name for name, begun in traffic.refused if begun >= current.at}
+    assert seen == {"mx1", "mx2", "mx3"}
+    nodes.wait(lambda: Client(frozen.smtp_port).greeting.startswith("220"), "it serves again")
+
+
+def test_a_canary_whose_rates_leave_their_band_goes_back(nodes: Cluster) -> None:
+    before = set(nodes.digests().values())
+    bad = nodes.file("five", policy("five").replace('"five.example"', '"*.example"'))
+    words = ("policy", "push", bad, "--reason", "OPS-5", "--canary", "mx3", "--watch", "60")
+    code, text = nodes.mxgw(*words)
+    assert code == 0, text
+    canary = nodes.nodes["mx3"]
+    nodes.wait(lambda: {canary.status()["policy"]["digest"]} != before, "the canary serves it")
+    assert {nodes.nodes[name].status()["policy"]["digest"] for name in ("mx1", "mx2")} == before
+    for name in ("mx1", "mx2", "mx3"):
+        for number in range(12):
+            client = Client(nodes.nodes[name].smtp_port)
+            client.say("EHLO client.example")
+            client.say(f"MAIL FROM:<c{number}@author.example>")
+            client.say("RCPT TO:<user@example.com>")
+            client.say("QUIT")
+            client.close()
+    nodes.wait(lambda: nodes.on_board(state_of).rollout is None, "the canary is judged")
+    nodes.wait(lambda: set(nodes.digests().values()) == before, "the canary is back")
+    ended = nodes.on_board(state_of).ended
+    assert ended.outcome == "returned"
+    assert "canary mx3.example.net: rejected 100%" in ended.why
+
+
+def test_a_sound_canary_is_followed_by_all_and_rollback_goes_back(nodes: Cluster) -> None:
+    before = nodes.on_board(state_of).current
+    good = nodes.file("six", policy("six"))
+    code, text = nodes.mxgw(
+        "policy", "push", good, "--reason", "OPS-6", "--canary", "mx1", "--watch", "1", "--wait"
+    )
+    assert code == 0, text
+    nodes.wait(lambda: set(nodes.digests().values()) == {digest("six")}, "all have it")
+    code, text = nodes.mxgw("policy", "diff", str(before.number), good)
+    assert code == 1
+    assert "- rule six: reject" in text
+    assert "+ rule four: reject" in text
+    code, text = nodes.mxgw("policy", "rollback", "--wait")
+    assert code == 0, text
+    nodes.wait(lambda: set(nodes.digests().values()) == {before.digest}, "all are back")
+    history = nodes.json("policy", "history")["events"]
+    assert [line["event"] for line in history[:2]] == ["done", "prepare"]
+    assert {line["event"] for line in history} == {"begun", "prepare", "canary", "done", "stopped", "returned"}
+
+
+def test_a_reload_of_the_own_file_does_not_undo_what_was_pushed(nodes: Cluster) -> None:
+    node = nodes.nodes["mx1"]
+    before = node.status()["policy"]["digest"]
+    node.policy.write_text(policy("own"))
+    node.kill(signal.SIGHUP)
+    nodes.wait(lambda: any("mxgw policy unpush" in line for line in node.log), "it is told")
+    assert node.status()["policy"]["digest"] == before
+
+
+def test_a_node_starts_without_redis_with_the_policy_it_had_and_tells_an_empty_redis(nodes: Cluster) -> None:
+    kept = nodes.on_board(state_of).current
+    assert nodes.nodes["mx3"].stop() == 0
+    nodes.redis.stop()
+    nodes.start("mx3")
+    status = nodes.nodes["mx3"].status()
+    assert (status["policy"]["digest"], status["policy"]["generation"]) == (kept.digest, kept.number)
+    assert any("starts without the board" in line for line in nodes.nodes["mx3"].log)
+    client = Client(nodes.nodes["mx3"].smtp_port)
+    client.say("EHLO client.example")
+    assert client.say("MAIL FROM:<x@four.example>").startswith("250")
+    assert client.say("RCPT TO:<user@example.com>").startswith("554")
+    client.close()
+    nodes.redis.start()
+
+    def known() -> bool:
+        return bool(nodes.on_board(state_of).current.digest == kept.digest)
+
+    nodes.wait(known, "the nodes have told the empty board", 60)
+    assert nodes.on_board(state_of).current.number == kept.number
+    assert set(nodes.digests().values()) == {kept.digest}
+    assert json.loads((nodes.folder / "state-mx1" / "policy-in-force.json").read_text())["text"] == policy("four")
