@@ -36,13 +36,14 @@ class Patience:
     connections: int = 32
 
 
-def client_of(url: str, patience: Patience) -> Any:
+def client_of(url: str, patience: Patience, node: str = "") -> Any:
     """``redis://``, ``rediss://`` (TLS), ``unix://``: as redis-py reads them.
     ``sentinel://[user:password@]host1:26379,host2:26379/master-name[/db]``, ``cluster://[user:password@]host:port``:
     with TLS where ssl_ca_certs is given.
 
     Behind ``?``: ssl_ca_certs, ssl_certfile, ssl_keyfile (files), ssl_check_hostname; for sentinels also
-    sentinel_username and sentinel_password. Raises ValueError, without passwords.
+    sentinel_username and sentinel_password. node: whose connections they are, for CLIENT LIST. Raises ValueError,
+    without passwords.
     """
     options: dict[str, Any] = {
         "socket_connect_timeout": patience.connect,
@@ -50,7 +51,7 @@ def client_of(url: str, patience: Patience) -> Any:
         "socket_keepalive": True,
         "socket_keepalive_options": {socket.TCP_KEEPIDLE: 30, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEPCNT: 3},
         "retry": Retry(NoBackoff(), 0),
-        "client_name": "mxgw",
+        "client_name": f"mxgw:{node}" if node else "mxgw",
         # no greeting beyond what is needed: each command more is one that the ACL must allow
         "protocol": 2,
         "driver_info": None,

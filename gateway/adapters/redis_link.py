@@ -41,7 +41,7 @@ class Script:
 
 class RedisLink:
     """url: see :func:`client_of`. secret: key of the hashes in key names, the same on all nodes. on_state: told when
-    the server goes up, down, full or read-only.
+    the server goes up, down, full or read-only. node: whose connections they are.
 
     Calls raise PortFailure('store', timeout | refused | protocol | overload); 'overload' is a full pool or the open
     breaker. ValueError for a URL that cannot be read.
@@ -54,10 +54,11 @@ class RedisLink:
         breaker: Breaker | None = None,
         patience: Patience | None = None,
         on_state: OnState = nobody_told,
+        node: str = "",
     ) -> None:
         self._patience = patience or Patience()
         # Redis and RedisCluster share no useful base class
-        self.client: Any = client_of(url, self._patience)
+        self.client: Any = client_of(url, self._patience, node)
         self._secret = secret
         self._state = RedisState(breaker, on_state)
         self._is_cluster = isinstance(self.client, RedisCluster)

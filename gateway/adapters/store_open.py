@@ -18,6 +18,8 @@ from gateway.ports.clock import Clock
 from gateway.ports.ledger import LedgerStore
 from gateway.ports.store_state import OnState, nobody_told
 
+_CONNECTIONS = 32
+_LEAST_CONNECTIONS = 4
 _REDIS = ("redis", "rediss", "unix", "sentinel", "cluster")
 
 
@@ -30,12 +32,19 @@ class _SystemTime:
 
 
 def open_store(
-    url: str, state_dir: Path, clock: Clock | None = None, secret: bytes = b"", on_state: OnState = nobody_told
+    url: str,
+    state_dir: Path,
+    clock: Clock | None = None,
+    secret: bytes = b"",
+    on_state: OnState = nobody_told,
+    node: str = "",
+    share: int = 1,
 ) -> LedgerStore:
     """The store of that URL; '' is ``state.sqlite`` in ``state_dir``. Nothing is connected to yet.
 
     clock: for memory and sqlite (Redis has its own). secret: key of hashed names in Redis. on_state: told when a
-    Redis goes up, down, full or read-only. Raises ValueError with a text for the operator (without passwords).
+    Redis goes up, down, full or read-only. node: whose connections they are. share: among how many workers the node's
+    32 connections go. Raises ValueError with a text for the operator (without passwords).
     """
     place = _place(url, state_dir)
     if isinstance(place, Path):
@@ -43,10 +52,12 @@ def open_store(
     if place == "memory":
         return MemoryStore(clock or _SystemTime())
     # not needed by a lone node, and redis-py takes 60 ms to import
+    from gateway.adapters.redis_client import Patience
     from gateway.adapters.store_redis import RedisStore
 
     try:
-        return RedisStore(url, secret, on_state=on_state)
+        patience = Patience(connections=max(_LEAST_CONNECTIONS, _CONNECTIONS // share))
+        return RedisStore(url, secret, patience=patience, on_state=on_state, node=node)
     except ValueError as error:
         raise ValueError(f"store: {error}") from error
 
@@ -77,6 +88,4 @@ def _place(url: str, state_dir: Path) -> Path | str:
         return state_dir / "state.sqlite" if parts.path in ("", "/") else Path(unquote(parts.path))
     if parts.scheme == "memory" or parts.scheme in _REDIS:
         return parts.scheme
-    raise ValueError(
-        f"store: scheme {parts.scheme or 'missing'!r} is not one of memory, sqlite, {', '.join(_REDIS)}"
-    )
+    raise ValueError(f"store: scheme {parts.scheme or 'missing'!r} is not one of memory, sqlite, {', '.join(_REDIS)}")

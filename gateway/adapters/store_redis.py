@@ -31,8 +31,9 @@ class RedisStore:
         breaker: Breaker | None = None,
         patience: Patience | None = None,
         on_state: OnState = nobody_told,
+        node: str = "",
     ) -> None:
-        self._link = RedisLink(url, secret, breaker, patience, on_state)
+        self._link = RedisLink(url, secret, breaker, patience, on_state, node)
         self._greylist_script = Script("greylist.lua")
         self._count_script = Script("count.lua")
         self._begin_script = Script("ledger_begin.lua")

@@ -139,7 +139,10 @@ def worker_for(
     dns = resolver_for(settings, clock, observer)
     secret = settings.secret.get_secret_value().encode() if settings.secret else b""
     told = StoreStates(observer).told
-    shared = TimedStore(open_store(settings.store, settings.state_dir, clock, secret, told), observer.store_op)
+    inner = open_store(
+        settings.store, settings.state_dir, clock, secret, told, settings.hostname, settings.worker_count
+    )
+    shared = TimedStore(inner, observer.store_op)
     store = NearStore(shared, clock, keep=may_be_near)
     alive = LiveNodes()
     notices.on(NODES, alive.told)

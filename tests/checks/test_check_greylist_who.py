@@ -253,6 +253,10 @@ async def test_a_pass_of_this_process_is_known_though_the_posture_defers() -> No
     found = await greylist(tx_with(), at, settings)
     assert found
     assert (found.outcome, found.reason, found.evidence["near"]) == (Outcome.PASS, "known", True)
+    for word in ("open", "closed"):
+        unasked = await greylist(tx_with(), at, GreylistSettings(delay=0, on_store_error=word))
+        assert unasked
+        assert unasked.outcome is Outcome.TEMPERROR
     stranger = await greylist(tx_with(path=Mailbox("new", "x.example")), at, settings)
     assert stranger
     assert stranger.outcome is Outcome.TEMPERROR

@@ -119,3 +119,22 @@ def test_limits_become_those_of_the_wire(tmp_path: Path) -> None:
     settings = load_settings(_write(tmp_path, SMALL + "limits: {message_octets: 70000}\n"), {})
     assert settings.limits.wire().message_octets == 70000
     assert isinstance(settings, Settings)
+
+
+@pytest.mark.parametrize(
+    ("store", "secret", "warned"),
+    [
+        ("redis://127.0.0.1:6379/0", None, True),
+        ("sentinel://a:26379/mail", None, True),
+        ("cluster://a:6379", "a secret of sixteen", False),
+        ("memory://", None, False),
+        ("", None, False),
+    ],
+)
+def test_a_shared_store_without_a_secret_is_warned_of(
+    tmp_path: Path, store: str, secret: str | None, warned: bool
+) -> None:
+    more = (f"store: {store}\n" if store else "") + (f"secret: {secret}\n" if secret else "")
+    file = tmp_path / "gateway.yaml"
+    file.write_text("routes: [{domains: [example.com], mailstore: 'smtp://127.0.0.1:25'}]\n" + more, encoding="utf-8")
+    assert any("secret" in warning for warning in load_settings(file, {}).warnings) == warned

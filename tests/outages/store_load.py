@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
+FRIENDS = 4
 KINDS = ("new", "known", "new", "flood")
 MESSAGE = b"From: a@sender.example\r\nTo: user@example.com\r\nSubject: x\r\nMessage-ID: <%d@x.example>\r\n\r\nx\r\n.\r\n"
 
@@ -84,7 +85,7 @@ class StoreLoad:
     async def _session(self, kind: str, number: int) -> None:
         source = {
             "new": f"127.{128 + number // 250 % 100}.{number % 250}.1",
-            "known": f"127.61.{number // 4 % 4}.1",
+            "known": f"127.61.{number // len(KINDS) % FRIENDS}.1",
             "flood": "127.62.0.1",
         }[kind]  # a network of its own for each: so the keys of greylisting differ
         session = Session(kind, f"{kind}{number}@sender.example", time.monotonic())

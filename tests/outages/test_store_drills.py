@@ -15,7 +15,7 @@ from mail_world import policy, poll, scripted_mailstore
 from node_process import NodeProcess
 from redis_server import RedisServer
 from redis_worlds import SentinelRedis
-from store_load import CHECKS, Session, StoreLoad
+from store_load import CHECKS, FRIENDS, Session, StoreLoad
 
 OUT = 1.8
 """Seconds for which each is away."""
@@ -69,7 +69,8 @@ def counted(redis: RedisServer) -> tuple[int, int]:
 
 def serves(load: StoreLoad, since: float) -> bool:
     """Whether strangers are greylisted and friends let in, as with a sound store."""
-    return load.codes("new", since)[451] >= 3 and load.codes("known", since)[250] >= 2
+    friends = [one.last for one in load.of("known", since)][-FRIENDS:]
+    return load.codes("new", since)[451] >= 3 and friends == [250] * FRIENDS
 
 
 class Drill:
@@ -103,7 +104,6 @@ class Drill:
                 time.sleep(1.0)
             after = counted(self.redis) if self.redis else (0, 0)
             first = poll(lambda: self._first_greylisted(load, self.ended), "greylisting is back")
-            poll(lambda: serves(load, first), "all is as before")
         self.load, self.states = load, [line["state"] for line in node.events("store_state")[told:]]
         self.connections, self.commands = after[0] - before[0], after[1] - before[1]
         self.recovery, self.usual = first - (self.ended if mend else self.begun), usual
@@ -176,6 +176,13 @@ def test_it_is_full(node: NodeProcess, redis: RedisServer) -> None:
     drill.judge(near=False)
     assert drill.states[0] == "full"
     assert "down" not in drill.states, "reads go on"
+
+
+def test_a_nodes_connections_bear_its_name_and_are_few(node: NodeProcess, redis: RedisServer) -> None:
+    clients = [dict(word.partition("=")[::2] for word in line.split()) for line in redis.say("CLIENT", "LIST").splitlines()]
+    ours = [client["name"] for client in clients if client["name"].startswith("mxgw")]
+    assert "mxgw:mx.example.com" in ours
+    assert len(ours) <= 32 + 8, "32 of the workers, some of the supervisor"
 
 
 def test_it_has_become_a_replica(node: NodeProcess, redis: RedisServer) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
+from gateway.adapters.store_broken import BrokenStore
 from gateway.adapters.store_memory import MemoryStore
 from gateway.adapters.store_near import NearStore
+from gateway.ports.failure import PortFailure
 
 
 class HandClock:
@@ -59,3 +63,38 @@ async def test_what_is_deleted_is_not_near_either() -> None:
     await near.delete("k")
     assert await near.get("k") is None
     assert await shared.get("k") is None
+
+
+class Away:
+    """A store that can be put out of reach."""
+
+    def __init__(self, clock: HandClock) -> None:
+        self.there, self.away, self.is_away = MemoryStore(clock), BrokenStore(), False
+
+    async def get(self, key: str) -> str | None:
+        return await (self.away if self.is_away else self.there).get(key)
+
+    async def put(self, key: str, value: str, ttl: float) -> None:
+        await (self.away if self.is_away else self.there).put(key, value, ttl)
+
+
+async def test_while_the_store_is_out_values_of_the_last_week_are_told_but_none_beyond_its_time() -> None:
+    clock = HandClock()
+    store = Away(clock)
+    near = NearStore(store, clock, near_ttl=10)  # type: ignore[arg-type]
+    await near.put("long", "v", 30 * 86400)
+    await near.put("short", "v", 60)
+    await store.put("other", "v", 30 * 86400)
+    assert await near.get("other") == "v"
+    store.is_away = True
+    clock.seconds += 6 * 86400
+    assert await near.get("long") == "v"
+    assert await near.get("other") == "v"
+    for key in ("short", "never asked"):
+        with pytest.raises(PortFailure):
+            await near.get(key)
+    clock.seconds += 2 * 86400
+    with pytest.raises(PortFailure):
+        await near.get("long")
+    store.is_away = False
+    assert await near.get("long") == "v"

@@ -1,0 +1,74 @@
+"""One decision waits for the store for 0.3 s in all, however many calls it makes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from gateway.adapters.store_memory import MemoryStore
+from gateway.mail.finding import Why
+from gateway.node.timed_store import TimedStore
+from gateway.ports.failure import PortFailure
+from gateway.ports.store_budget import one_decision
+
+
+class Clock:
+    def now(self) -> float:
+        return time.time()
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+
+class Slow(MemoryStore):
+    """Each look takes a while."""
+
+    seconds = 0.12
+
+    async def get(self, key: str) -> str | None:
+        await asyncio.sleep(self.seconds)
+        return await super().get(key)
+
+
+def told(store: Slow) -> tuple[TimedStore, list[tuple[str, str]]]:
+    calls: list[tuple[str, str]] = []
+    return TimedStore(store, lambda op, result, _seconds: calls.append((op, result))), calls
+
+
+async def test_calls_of_one_decision_add_up() -> None:
+    store, calls = told(Slow(Clock()))
+    started = time.monotonic()
+    with one_decision(0.3):
+        await store.get("a")
+        for _ in range(3):
+            with pytest.raises(PortFailure) as caught:
+                for _ in range(3):
+                    await store.get("a")
+            assert caught.value.cause.why is Why.BUDGET
+        await store.put("k", "v", 60)  # one that need not wait
+    assert time.monotonic() - started < 2
+    assert calls.count(("get", "budget")) == 3
+    assert calls[-1] == ("put", "ok")
+
+
+async def test_concurrent_checks_share_it_and_the_next_decision_has_its_own() -> None:
+    store, calls = told(Slow(Clock()))
+
+    async def check() -> None:
+        await store.get("a")
+        await store.get("a")
+
+    with one_decision(0.3), pytest.raises(PortFailure):
+        await asyncio.gather(check(), check())
+    with one_decision(0.3):
+        await store.get("a")
+    assert calls[-1] == ("get", "ok")
+
+
+async def test_what_is_no_decision_has_the_time_of_its_call() -> None:
+    store, calls = told(Slow(Clock()))
+    for _ in range(4):
+        await store.get("a")
+    assert calls == [("get", "ok")] * 4
