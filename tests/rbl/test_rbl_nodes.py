@@ -67,7 +67,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 def test_a_list_that_lists_the_world_is_out_on_both_nodes_and_back_after_ten_sound_looks(world: World) -> None:
     for one in world.nodes:
-        assert try_to_send(one, "127.0.0.66")[0] == 554
+        until(lambda n=one: try_to_send(n, "127.0.0.66")[0] == 554, "a client that is listed is refused")
         assert world.stranger(one) == 250
     world.server.change("bad.test", WORLD)
     waited = world.both("bad.test", "disabled")
@@ -75,14 +75,14 @@ def test_a_list_that_lists_the_world_is_out_on_both_nodes_and_back_after_ten_sou
     for one in world.nodes:
         # the workers hear of it a moment after the log does
         until(lambda n=one: world.stranger(n) == 250, "strangers are served")
-        answer = try_to_send(one, "127.0.0.66")
-        assert answer[0] == 554, one.log[-3:]  # the sound list still counts
+        # the sound list still counts; a question may be lost while the name server reads its zones
+        until(lambda n=one: try_to_send(n, "127.0.0.66")[0] == 554, "the sound list counts")
         until(lambda n=one: n.metric("mxgw_rbl_list_state", list="bad.test", state="disabled") == 1, "the metric")
         assert one.metric("mxgw_rbl_list_state", list="good.test", state="ok") == 1
         alarm = next(line for line in one.events("rbl") if line.get("state") == "disabled")
         assert (alarm["level"], alarm["list"], alarm["reason"]) == ("error", "bad.test", "lists-the-world")
-        found = one.events("transaction")[-1]["findings"]["dnsbl"]["evidence"]
-        assert found["out_lists"] == ["bad.test disabled:lists-the-world"]
+        found = [line["findings"]["dnsbl"]["evidence"].get("out_lists") for line in one.events("transaction")]
+        assert ["bad.test disabled:lists-the-world"] in found
     # one state: the looks of one node are what both go by
     assert len({line["by"] for one in world.nodes for line in one.events("rbl") if line.get("by")}) == 1
     code, told, _ = command(world.nodes[1].config, "rbl", "health")

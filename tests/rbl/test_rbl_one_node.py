@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import io
+import itertools
 import sys
 import time
 from pathlib import Path
 
-import pytest
-
 from gateway.cli.main import main
+from gateway.cluster.list_hits import PLACE as HITS
+from gateway.cluster.list_hits import Tally
+from gateway.config import load_settings
+from gateway.node.duties import board_of
 
 sys.path.insert(0, str(Path(__file__).parent))
 from rbl_world import SOUND, WORLD, NsdServer, command, node, policy, state_is, try_to_send, until
@@ -77,25 +81,24 @@ def test_an_access_key_is_shown_nowhere(tmp_path: Path) -> None:
     assert [name for name, text in pages.items() if "Traceback" in text] == []
 
 
-@pytest.fixture
-def counted() -> str:
-    return policy(["l.test*5"], hit_window=1, hit_least=3, back_after=2)
+async def put_yesterday(node_config: Path) -> None:
+    """On the board: another node's counts of the day before, of which the list held one client in a hundred."""
+    board = board_of(load_settings(node_config, {}))
+    tally = Tally({}, {int(time.time() // 3600) - 3: {"l.test": [1000, 10]}})
+    await board.write(HITS, "mx0.example.net", tally.as_text(60.0), 3600)
+    await board.close()
 
 
-def test_a_list_that_suddenly_holds_most_clients_is_out(tmp_path: Path, counted: str) -> None:
-    with NsdServer({"l.test": SOUND}) as server:
-        one = node(tmp_path / "n", server, counted)
+def test_a_list_that_suddenly_holds_most_clients_is_out(tmp_path: Path) -> None:
+    text = policy(["l.test*5"], hit_least=10, back_after=1000)
+    # its test points are as they should be, and it holds all of a network
+    with NsdServer({"l.test": SOUND + "*.2.0.127 1 A 127.0.0.2\n"}) as server:
+        one = node(tmp_path / "n", server, text, store=f"sqlite:///{tmp_path}/store.db")
         try:
             one.wait_ready()
-            # the days before, in short: ten clients, of whom it held none
-            assert {try_to_send(one, f"127.0.1.{n}")[0] for n in range(1, 11)} == {250}
-            sound = one.metric("mxgw_transactions_total", result="accepted")
-            assert sound == 10
-            # a bucket of a second is put into the mean when two newer ones have begun, at a turn of two seconds
-            time.sleep(5.5)
-            # its test points are as they should be, and it holds all of a network that never was on it
-            server.change("l.test", SOUND + "*.2.0.127 1 A 127.0.0.2\n")
-            number = iter(range(1, 255))
+            asyncio.run(put_yesterday(one.config))
+            number = itertools.cycle(range(1, 255))
+            until(lambda: try_to_send(one, f"127.0.2.{next(number)}")[0] == 554, "its word counts")
             until(
                 lambda: try_to_send(one, f"127.0.2.{next(number)}") and state_is(one, "l.test", "disabled"), "it is out", 60
             )
