@@ -45,12 +45,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Walk and tell."""
+    from gateway.node.policy_keeper import policy_now
     from gateway.policy.load import load, load_packaged
 
     request = _request(args)
     settings = _settings(args, request)
-    chosen = args.policy or settings.policy
-    policy = load(chosen) if chosen else load_packaged("default")
+    policy = load(args.policy) if args.policy else policy_now(settings) if args.config else load_packaged("default")
     told = asyncio.run(_explain(args, request, settings, policy))
     if args.output == "json":
         _show_json(told)

@@ -151,7 +151,8 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def policy_in_force(file: Path | None, config: Path | None) -> Policy:
-    """The policy of a file, else of the settings, else the packaged default. Raises FaultsError."""
+    """The policy of a file, else the one that the node of the settings keeps or has, else the packaged default. Raises
+    FaultsError."""
     from gateway.cli.output import settings_path
     from gateway.policy.load import load, load_packaged
 
@@ -160,8 +161,7 @@ def policy_in_force(file: Path | None, config: Path | None) -> Policy:
     path = settings_path(config)
     if config is not None or path.exists():
         from gateway.config import load_settings
+        from gateway.node.policy_keeper import policy_now
 
-        settings = load_settings(path, os.environ)
-        if settings.policy is not None:
-            return load(settings.policy)
+        return policy_now(load_settings(path, os.environ))
     return load_packaged("default")

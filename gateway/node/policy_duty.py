@@ -33,6 +33,7 @@ PERIOD: Final = 0.5
 CANARY_ALONE: Final = 15.0
 """Seconds without the board after which a canary goes back by itself: nobody watches it."""
 _SAY_AGAIN: Final = 1.0
+_TRY_AGAIN: Final = 10.0
 
 
 class PolicyDuty:
@@ -73,6 +74,7 @@ class PolicyDuty:
         self._timer: asyncio.TimerHandle | None = None
         self._compared = -BEAT_SECONDS
         self._minor = ""
+        self._unloadable = 0, 0.0
         reports.on(REPORT, self._hear)
 
     def in_doubt(self) -> str:
@@ -207,7 +209,13 @@ class PolicyDuty:
             await self._switch(candidate, current.at, state.lineage)
         elif self._timer is None and self._moment["until"] is not None:
             self._tell_moment()
-        self._on_odd("" if current.number else await self._minority())
+        self._on_odd(self._other_meaning(current) if current.number else await self._minority())
+
+    def _other_meaning(self, current: Generation) -> str:
+        digest = self._keeper.in_force.policy.digest
+        if self._timer is not None or digest == current.digest or not current.digest:
+            return ""
+        return f"{current.label} means {digest[:8]} to this node's version of the program"
 
     async def _minority(self) -> str:
         """Where each node has its own file: whether more than half of the nodes agree on another one."""
@@ -222,10 +230,13 @@ class PolicyDuty:
         for candidate in (self._candidate, self._before):
             if candidate and candidate.generation.number == current.number:
                 return candidate
+        if self._unloadable[0] == current.number and time.monotonic() < self._unloadable[1]:
+            return None
         try:
             return await self._candidate_for(current)
         except (FaultsError, LookupError) as error:
             self._on_odd(f"{current.label} cannot be loaded: {_why(error)}")
+            self._unloadable = current.number, time.monotonic() + _TRY_AGAIN
             return None
 
     async def _switch(self, candidate: Candidate, at: float, lineage: str) -> None:

@@ -14,17 +14,20 @@ import logging
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from gateway.cluster.rollout import Generation
 from gateway.config import Settings
 from gateway.node.policy_source import PolicyText, read_policy
 from gateway.ops.health import NodeHealth
 from gateway.ops.metrics import NodeMetrics
+from gateway.policy.load import load_text
 from gateway.policy.model import Policy
 from gateway.yamlfile import FaultsError
 
 log = logging.getLogger("mxgw.node")
+
+FILE: Final = "policy-in-force.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,21 @@ class Candidate:
     generation: Generation
     text: PolicyText
     policy: Policy
+
+
+def policy_now(settings: Settings) -> Policy:
+    """What a node with these settings and this ``state_dir`` starts with: the pushed policy that it keeps, else its own
+    file. For commands. Reads files. Raises FaultsError."""
+    try:
+        said = json.loads((settings.state_dir / FILE).read_text(encoding="utf-8"))
+        generation = Generation(**said["generation"])
+        if generation.digest:
+            return load_text(said["text"], f"{said['name']}, {generation.label}")
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        log.warning("the policy that the node keeps cannot be read, its own file is taken: %s", error)
+    return read_policy(settings).parse()
 
 
 class PolicyKeeper:
@@ -50,7 +68,7 @@ class PolicyKeeper:
     @property
     def file(self) -> Path:
         """The copy of the pushed policy in force."""
-        return self._settings.state_dir / "policy-in-force.json"
+        return self._settings.state_dir / FILE
 
     @property
     def said(self) -> dict[str, Any]:
