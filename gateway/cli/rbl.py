@@ -26,7 +26,6 @@ from gateway.cli.sysexits import DATAERR, NEGATIVE, OK, TEMPFAIL, USAGE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
     from gateway.cluster.list_health import Health
     from gateway.cluster.list_probe import Zone
@@ -47,7 +46,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     own = kinds.add_parser("own", help="are our own addresses on our lists?")
     for kind in (check, health, own):
         kind.add_argument("--zone", type=Path, metavar="FILE", help="answer DNS from this master file; no network")
-        kind.add_argument("--policy", type=Path, metavar="FILE", help="lists of this policy")
+        kind.add_argument("--policy", type=Path, metavar="FILE", help="lists of this policy; default: the one in force")
         config_argument(kind)
         output_argument(kind)
 
@@ -56,13 +55,18 @@ def run(args: argparse.Namespace) -> int:
     """Do it."""
     from gateway.cluster.list_watch import Watched
     from gateway.config import load_settings
-    from gateway.policy.load import load, load_packaged
+    from gateway.node.policy_keeper import policy_now
+    from gateway.policy.load import load
 
     settings = None
     if args.config is not None or args.policy is None or args.kind == "own":
         settings = load_settings(settings_path(args.config), os.environ)
-    chosen: Path | None = args.policy or (settings.policy if settings else None)
-    watched = Watched.of(load(chosen) if chosen else load_packaged("default"))
+    if args.policy is not None:
+        policy = load(args.policy)
+    else:
+        assert settings is not None
+        policy = policy_now(settings)
+    watched = Watched.of(policy)
     return asyncio.run({"check": _check, "health": _health, "own": _own}[args.kind](args, settings, watched))
 
 
