@@ -25,6 +25,7 @@ PACKAGED_CASES = Path(__file__).parents[1] / "policies" / "cases"
 _PACKAGED = ("default", "observe", "strict")
 _STEP = 0.3
 _SLACK = 90.0
+_TELLING = 8.0
 
 
 def add_actions(actions: Any) -> None:
@@ -175,7 +176,7 @@ def _follow(args: argparse.Namespace, rollout: Rollout | None) -> int:
         said = {"generation": rollout.target.number, "digest": rollout.target.digest, "outcome": "begun"}
         return _said(args, f"{label}: begun; mxgw policy rollout shows how it goes", said, OK)
 
-    async def work(board: Board) -> State:
+    async def work(board: Board) -> tuple[State, list[str]]:
         from gateway.cluster.rollout_board import state_of
 
         end = asyncio.get_running_loop().time() + args.watch + _SLACK
@@ -183,23 +184,39 @@ def _follow(args: argparse.Namespace, rollout: Rollout | None) -> int:
             state = await state_of(board)
             left = state.current.at - await board.now()
             if state.rollout is None or state.rollout.id != rollout.id:
-                if state.current.number != rollout.target.number or left <= 0:
-                    return state
-                await asyncio.sleep(left)
+                if state.current.number != rollout.target.number:
+                    return state, []
+                await asyncio.sleep(max(0.0, left))
+                return state, await _late(board, rollout)
             elif asyncio.get_running_loop().time() > end:
                 raise CommandError(TEMPFAIL, f"{label}: {state.rollout.phase}, and no node goes on")
             await asyncio.sleep(_STEP)
 
-    return _say_ended(args, over_board(args, work), rollout.target.number, label)
+    state, late = over_board(args, work)
+    return _say_ended(args, state, rollout.target.number, label, late)
 
 
-def _say_ended(args: argparse.Namespace, state: State, number: int, label: str) -> int:
+async def _late(board: Board, rollout: Rollout) -> list[str]:
+    """The nodes whose heartbeat does not tell of the new generation some seconds after the switch."""
+    from gateway.cluster.membership import members
+
+    end = asyncio.get_running_loop().time() + _TELLING
+    while True:
+        number, said = rollout.target.number, await members(board)
+        late = [node for node in said if said[node].get("generation") != number and node not in rollout.without]
+        if not late or asyncio.get_running_loop().time() > end:
+            return late
+        await asyncio.sleep(_STEP)
+
+
+def _say_ended(args: argparse.Namespace, state: State, number: int, label: str, late: list[str]) -> int:
     done = state.current.number == number
     ended = state.ended if state.ended and state.ended.number == number else None
     outcome = "done" if done else ended.outcome if ended else "overtaken"
     said = {"generation": number, "outcome": outcome, "why": ended.why if ended else ""}
     if done:
-        return _said(args, f"{label}: in force on all nodes since {at(state.current.at)}", said, OK)
+        where = f"in force, but {', '.join(late)} does not say so" if late else "in force on all nodes"
+        return _said(args, f"{label}: {where} since {at(state.current.at)}", {**said, "late": late}, OK)
     return _said(args, f"{label}: {outcome}: {said['why']}; {state.current.label} is in force", said, NEGATIVE)
 
 

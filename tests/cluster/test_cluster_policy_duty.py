@@ -1,0 +1,201 @@
+"""One node's part in a roll-out over a board in memory: what it refuses, what it takes over, what it tells the board."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from three_nodes import policy
+
+from gateway.adapters.board_memory import MemoryBoard
+from gateway.adapters.clock_system import SystemClock
+from gateway.cluster.canary import Counts
+from gateway.cluster.membership import Heartbeat
+from gateway.cluster.rollout import Generation, Phase, Rollout, State
+from gateway.cluster.rollout_board import PLACE, Bundle, begin, keep_bundle, look, state_of
+from gateway.node.notices import Notices, Reports
+from gateway.node.policy_duty import PolicyDuty
+from gateway.node.policy_in_force import MOMENT, NEXT
+from gateway.node.policy_keeper import Candidate
+from gateway.node.policy_source import PolicyText
+
+
+def candidate(name: str, generation: Generation | None = None) -> Candidate:
+    text = PolicyText(policy(name), name)
+    parsed = text.parse()
+    return Candidate(generation or Generation(), text, parsed)
+
+
+class Keeper:
+    """As ``PolicyKeeper``, in memory."""
+
+    def __init__(self, in_force: Candidate, lineage: str = "") -> None:
+        self.in_force, self.lineage = in_force, lineage
+        self.kept: list[int] = []
+        self.full = False
+
+    def own(self, generation: Generation) -> Candidate:
+        return candidate("base", generation)
+
+    def adopt(self, found: Candidate) -> None:
+        self.in_force = found
+
+    def try_disk(self, _: Candidate) -> None:
+        if self.full:
+            raise OSError(28, "No space left on device", str(Path("state")))
+
+    def keep(self, found: Candidate, lineage: str) -> None:
+        self.lineage = lineage
+        self.kept.append(found.generation.number)
+
+
+class Node:
+    """A duty with no worker."""
+
+    def __init__(self, board: MemoryBoard, name: str = "mx1", keeper: Keeper | None = None) -> None:
+        self.board, self.name = board, name
+        self.keeper: Any = keeper or Keeper(candidate("base"))
+        self.odd: list[str] = []
+        self.notices = Notices()
+        self.reports = Reports()
+        self.workers: frozenset[int] = frozenset()
+        self.duty = PolicyDuty(
+            board, name, self.keeper, self.notices, self.reports,
+            workers=lambda: self.workers, counts=Counts, on_odd=self.odd.append,
+        )  # fmt: skip
+
+    @property
+    def generation(self) -> int:
+        return int(self.keeper.in_force.generation.number)
+
+    async def join(self) -> None:
+        await Heartbeat(self.board, self.name, lambda: {"policy": self.keeper.in_force.policy.digest}).turn()
+
+
+async def until(what: Callable[[], bool], *nodes: Node, seconds: float = 20.0) -> None:
+    """Turn the nodes' duties until it is so."""
+
+    async def turns(node: Node) -> None:
+        while True:
+            await node.duty.turn()
+            await asyncio.sleep(0.05)
+
+    tasks = [asyncio.create_task(turns(node)) for node in nodes]
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end
+        for task in tasks:
+            assert not task.done(), task.exception()
+        await asyncio.sleep(0.02)
+    for task in tasks:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def ended(board: MemoryBoard, node: Node, target: Generation, bundle: Bundle) -> str:
+    """How a roll-out of it goes."""
+    await node.join()
+    await begin(board, target, bundle, Rollout("", target))
+    state = State()
+
+    async def watch() -> None:
+        nonlocal state
+        while (found := await state_of(board)).rollout is not None:
+            await asyncio.sleep(0.02)
+        state = found
+
+    task = asyncio.create_task(watch())
+    await until(task.done, node)
+    assert state.ended is not None
+    assert node.generation == state.current.number == 0
+    return f"{state.ended.outcome}: {state.ended.why}"
+
+
+async def test_a_version_that_does_not_know_a_key_stops_it() -> None:
+    board = MemoryBoard(SystemClock())
+    text = policy("one") + "sundial: {enabled: true}\n"
+    why = await ended(board, Node(board), Generation(digest="ab12"), Bundle(text, "newer.yaml"))
+    assert why.startswith("stopped: mx1 cannot load it: newer.yaml:")
+    assert "sundial" in why
+
+
+async def test_a_version_to_which_it_means_something_else_stops_it() -> None:
+    board = MemoryBoard(SystemClock())
+    why = await ended(board, Node(board), Generation(digest="ab12"), Bundle(policy("one"), "one.yaml"))
+    assert "means" in why
+    assert "this node's version" in why
+
+
+async def test_a_full_disk_stops_it() -> None:
+    board = MemoryBoard(SystemClock())
+    node = Node(board)
+    node.keeper.full = True
+    one = candidate("one")
+    assert "No space left" in await ended(board, node, Generation(digest=one.policy.digest), Bundle(one.text.text, "o"))
+
+
+async def test_a_worker_that_has_not_compiled_or_promised_holds_it_up() -> None:
+    board, one = MemoryBoard(SystemClock()), candidate("one")
+    node = Node(board)
+    node.workers = frozenset({7})
+    await node.join()
+    rollout = await begin(board, Generation(digest=one.policy.digest), Bundle(one.text.text, "o"), Rollout("", one.generation))
+    await until(lambda: NEXT in node.notices.last, node)
+    seen = await look(board)
+    assert not seen.said
+    node.reports.tell("policy", {"pid": 7, "key": rollout.id, "digest": one.policy.digest})
+    await until(lambda: MOMENT in node.notices.last, node)
+    seen = await look(board)
+    assert seen.said["mx1"].stage == "loaded"
+    assert seen.state.rollout is not None
+    assert seen.state.rollout.phase is Phase.PREPARE
+    assert node.notices.last[MOMENT]["until"] is not None
+    assert node.generation == 0
+    node.reports.tell("policy", {"pid": 7, "key": rollout.id, "prepared": True})
+    await until(lambda: node.generation == 1, node)
+    assert node.keeper.kept == [1]
+    assert node.notices.last[MOMENT]["at"] is not None
+    assert node.duty.in_doubt() == ""
+
+
+async def test_a_node_takes_over_what_was_decided_before_it_came() -> None:
+    board, one = MemoryBoard(SystemClock()), candidate("one")
+    current = Generation(4, one.policy.digest, "one.yaml", at=time.time() - 60)
+    await keep_bundle(board, current.digest, Bundle(one.text.text, "one.yaml"))
+    await board.write(PLACE, "state", State("line", current).encode())
+    node = Node(board)
+    await node.duty.first_look()
+    assert (node.generation, node.keeper.in_force.policy.digest) == (4, one.policy.digest)
+    assert (node.keeper.lineage, node.keeper.kept) == ("line", [4])
+
+
+async def test_an_empty_or_older_board_is_told_and_that_of_another_cluster_is_not() -> None:
+    one = candidate("one")
+    kept = replace(one, generation=Generation(4, one.policy.digest, "one.yaml", at=1000.0))
+    board = MemoryBoard(SystemClock())
+    node = Node(board, keeper=Keeper(kept, "line"))
+    await node.duty.first_look()
+    assert (await state_of(board)).current == kept.generation
+    # a fail-over lost the last writes
+    await board.write(PLACE, "state", State("line", Generation(3, "ab12")).encode())
+    await node.duty.first_look()
+    assert (await state_of(board)).current == kept.generation
+    # a node that was moved here from another cluster brings nothing along
+    other = Node(board, "mx9", Keeper(replace(kept, generation=Generation(9, "cd34")), "elsewhere"))
+    await other.duty.first_look()
+    assert (other.generation, other.keeper.lineage) == (4, "line")
+
+
+async def test_what_a_newer_version_wrote_makes_the_node_odd_and_changes_nothing() -> None:
+    board = MemoryBoard(SystemClock())
+    await board.write(PLACE, "state", '{"rollout": null, "ended": null, "current": {"colour": 1}}')
+    node = Node(board)
+    await node.duty.turn()
+    assert "cannot be read" in node.odd[-1]
+    assert node.generation == 0
