@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from gateway.cli import cluster_verify
 from gateway.cli.block import at, over_board, who
 from gateway.cli.output import CommandError, config_argument, output_argument, show_columns, show_json
 from gateway.cli.sysexits import NEGATIVE, OK, TEMPFAIL, UNAVAILABLE
@@ -22,13 +23,14 @@ _WAIT_STEP = 0.5
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The actions."""
-    actions = parser.add_subparsers(dest="action", metavar="status|drain|undrain|forget", required=True)
+    actions = parser.add_subparsers(dest="action", metavar="status|drain|undrain|forget|verify", required=True)
     status = actions.add_parser("status", aliases=["nodes"], help="all nodes; 1 where they are not alike")
     drain = actions.add_parser("drain", help="a node turns new sessions away, over restarts too, until undrain")
     drain.add_argument("--reason", default="", metavar="TEXT", help="for the record; clients never see it")
     drain.add_argument("--wait", type=float, metavar="SECONDS", help="until no session is open; 75 if some still are")
     undrain = actions.add_parser("undrain", help="it serves again")
     forget = actions.add_parser("forget", help="a node that is dead is not waited for any more")
+    cluster_verify.arguments(actions.add_parser("verify", help="does every node decide alike? 1 where not"))
     for action in (drain, undrain, forget):
         action.add_argument("node", metavar="NODE", help="its hostname, or the first label of it")
     for action in (status, drain, undrain, forget):
@@ -38,7 +40,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Call the action."""
-    actions = {"status": _status, "nodes": _status, "drain": _drain, "undrain": _undrain, "forget": _forget}
+    actions = {
+        "status": _status,
+        "nodes": _status,
+        "drain": _drain,
+        "undrain": _undrain,
+        "forget": _forget,
+        "verify": cluster_verify.run,
+    }
     return actions[args.action](args)
 
 

@@ -13,7 +13,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.cli import policy_push
+from gateway.cli import policy_push, policy_shadow
 from gateway.cli.output import config_argument, faults_json, output_argument, show_columns, show_faults, show_json
 from gateway.cli.sysexits import CONFIG, DATAERR, NEGATIVE, OK
 
@@ -45,6 +45,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     config_argument(show)
     output_argument(show)
     policy_push.add_actions(actions)
+    policy_shadow.arguments(actions.add_parser("shadow", help="judge live mail with a candidate too; nothing changes"))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -57,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
         "test": _test,
         "digest": _digest,
         "show": _show,
+        "shadow": policy_shadow.run,
     }[args.action](args)
 
 

@@ -217,7 +217,7 @@ async def _content(recording: Recording, reception: Reception) -> None:
     if recording.step(Phase.CONTENT) is not None:
         reception.client_gone = recording.record["result"] == "aborted"
         await reception.content(Message.parse(recording.octets or b""))
-    elif recording.record["result"] != "aborted" and reason in REPLIES:
+    elif recording.record["rcpt"] and recording.record["result"] != "aborted" and reason in REPLIES:
         # the wire refused it before any check ran
         reception.refuse_content(reason)
 

@@ -43,6 +43,9 @@ from gateway.node.greylist_desk import Desk
 from gateway.node.list_desk import NOTICE as LISTS
 from gateway.node.list_desk import WorkerLists
 from gateway.node.notices import BLOCKS, NODES, LiveNodes, Notices
+from gateway.node.replaying import Journal, journal_of
+from gateway.node.shadow_desk import NOTICE as SHADOW
+from gateway.node.shadow_desk import ShadowDesk
 from gateway.node.store_states import StoreStates
 from gateway.node.timed_store import TimedStore
 from gateway.ops.metrics import MetricsObserver
@@ -73,6 +76,8 @@ class Worker:
     greylist: Desk
     lists: WorkerLists
     accounts: Accounts
+    shadow: ShadowDesk
+    journal: Journal | None
 
 
 def router_for(settings: Settings, observer: Observer | None = None, ledger: DeliveryLedger | None = None) -> Router:
@@ -155,10 +160,13 @@ def worker_for(
     desk = Desk(clock, observer.greylisted)
     lists = WorkerLists()
     notices.on(LISTS, lists.told)
+    shadow = ShadowDesk()
+    notices.on(SHADOW, shadow.told)
     ports = Ports(dns, store, router, clock, router.listed, router.live, blocks)
+    ports = replace(ports, greylist=desk, lists=lists, presence=accounts, limiter=limiter)
     services = Services(
         identity=identity_of(settings),
-        pipeline=Pipeline(replace(ports, greylist=desk, lists=lists, presence=accounts, limiter=limiter)),
+        pipeline=Pipeline(ports, beside=shadow.note),
         accounts=accounts,
         policy=policy,
         relay=relay_for(settings, router),
@@ -168,9 +176,11 @@ def worker_for(
         keeps_requiretls=lambda: router.keeps_requiretls,
         reply_read=router.reply_read,
     )
+    if journal := journal_of(settings, policy):
+        services = journal.beside(services)
     slots = max(1, TARPIT_SLOTS // settings.worker_count)
     server = SmtpServer(services, tls=tls, spool_dir=settings.spool_dir, tarpit_slots=slots)
-    return Worker(server, router, dns, store, desk, lists, accounts)
+    return Worker(server, router, dns, store, desk, lists, accounts, shadow, journal)
 
 
 def live_ports(settings: Settings, router: Router) -> Ports:

@@ -15,15 +15,19 @@ from gateway.adapters.store_open import open_board
 from gateway.cluster.agent import Agent, Duty
 from gateway.cluster.blocks import PERIOD, BlockWatch
 from gateway.cluster.greylist import GREYLIST_SECONDS, GreylistDuty, seal_of
+from gateway.cluster.journal import JOURNAL_SECONDS, DecisionDuty
+from gateway.cluster.journal import seal_of as seal_of_decisions
 from gateway.cluster.membership import NODES
+from gateway.cluster.shadow import SHADOW_SECONDS, ShadowDuty
 from gateway.config import Settings
-from gateway.node import greylist_desk
+from gateway.node import greylist_desk, shadow_desk
 from gateway.node.certificates import Certificates
 from gateway.node.lists import ListDuties
 from gateway.node.membership import Membership
-from gateway.node.notices import BLOCKS, Notices, Reports
+from gateway.node.notices import BLOCKS, DECISIONS, Notices, Reports
 from gateway.node.notices import NODES as NODES_ALIVE
 from gateway.node.policy_keeper import PolicyKeeper
+from gateway.node.verify import verify_duty
 from gateway.ops.health import NodeHealth
 from gateway.ops.metrics import NodeMetrics
 from gateway.ports.board import Board
@@ -78,6 +82,20 @@ class Duties:
         )
         reports.on(greylist_desk.REPORT, self._greylist.hear)
         self._lists = ListDuties(self._board, settings, lambda: keeper.in_force.policy, notices, reports)
+        self._shadow = ShadowDuty(
+            self._board, settings.hostname, shadow_desk.fault_of, partial(notices.tell, shadow_desk.NOTICE)
+        )
+        reports.on(shadow_desk.REPORT, self._shadow.hear)
+        kept = settings.decisions
+        self._decisions = DecisionDuty(
+            self._board,
+            seal_of_decisions(secret_of(settings)),
+            settings.hostname,
+            kept.lines,
+            kept.hours * 3600,
+            kept.flush,
+        )
+        reports.on(DECISIONS, self._decisions.hear)
         self.agent = Agent(
             (
                 *self._member.duties,
@@ -85,6 +103,9 @@ class Duties:
                 Duty("blocks", PERIOD, self._blocks.turn),
                 Duty("nodes", PERIOD, self._count_nodes),
                 *self._lists.duties,
+                Duty("shadow", SHADOW_SECONDS, self._shadow.turn),
+                verify_duty(self._board, secret_of(settings), settings.hostname, lambda: keeper.in_force.policy),
+                Duty("decisions", JOURNAL_SECONDS, self._decisions.turn),
             )
         )
 
@@ -101,6 +122,7 @@ class Duties:
         with contextlib.suppress(PortFailure, TimeoutError):
             await asyncio.wait_for(self._member.leave(), _LEAVE_SECONDS)
             await asyncio.wait_for(self._lists.leave(), _LEAVE_SECONDS)
+            await asyncio.wait_for(self._decisions.leave(), _LEAVE_SECONDS)
             await asyncio.wait_for(self._greylist.count(), _LEAVE_SECONDS)
         await self._board.close()
 

@@ -13,6 +13,8 @@ from typing import Any, Final
 
 BLOCKS: Final = "blocks"
 """Emergency blocks in force, as ``cluster.blocks.BlockWatch`` tells them."""
+DECISIONS: Final = "decisions"
+"""Report: decision records, for ``cluster.journal.DecisionDuty``."""
 NODES: Final = "nodes"
 """How many nodes live."""
 Listener = Callable[[Any], None]

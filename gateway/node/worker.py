@@ -24,12 +24,13 @@ from typing import Any, Final
 
 from gateway.auth.public_suffix import suffix_list
 from gateway.checks import CHECKS
+from gateway.cluster.journal import Gatherer
 from gateway.config import Settings
-from gateway.node import greylist_desk, list_desk
+from gateway.node import greylist_desk, list_desk, shadow_desk
 from gateway.node.certificates import TlsSaid
 from gateway.node.channel import Channel, Said
 from gateway.node.compose import Worker, worker_for
-from gateway.node.notices import Notices
+from gateway.node.notices import DECISIONS, Notices
 from gateway.node.policy_in_force import MOMENT, NEXT, REPORT, PolicyInForce
 from gateway.node.policy_source import PolicyText
 from gateway.node.rates import Tally
@@ -37,6 +38,7 @@ from gateway.node.turned_away import Gate
 from gateway.ops.log import Log, standard_output
 from gateway.ops.metrics import MetricsObserver
 from gateway.policy.model import Policy
+from gateway.ports.observer import Record
 from gateway.smtp.identify import HeaderUse
 from gateway.smtp.tls import CertificateError, make_context
 from gateway.smtp.tls_pair import pair_from
@@ -57,7 +59,8 @@ class Work:
         writer = standard_output(Path(start["log_lock"]))
         self._log = Log(writer, node=settings.hostname, form=settings.log.format, level=settings.log.level)
         self._log.install()
-        self._tally = Tally(self._log.emit)
+        self._gathered = Gatherer()
+        self._tally = Tally(self._decided)
         self._observer = MetricsObserver(self._tally.note)
         writer.on_drop = self._observer.log_dropped.inc
         self._policy = PolicyInForce(self._parse(start["policy"]), partial(self._report, REPORT))
@@ -116,6 +119,9 @@ class Work:
         log.info("worker %d ends", os.getpid(), extra={"event": "drain", "drained": drained, "handovers_left": left})
         if gathered := worker.greylist.take():
             self._report(greylist_desk.REPORT, gathered)
+        self._tell_evidence(worker)
+        if worker.journal:
+            worker.journal.file.close()
         self._channel.say({"drained": drained})
         await self._channel.flush()
         self._log.writer.close()
@@ -164,6 +170,20 @@ class Work:
                 self._report(greylist_desk.REPORT, gathered)
             if counted := worker.lists.take():
                 self._report(list_desk.REPORT, counted)
+            self._tell_evidence(worker)
+
+    def _decided(self, record: Record) -> None:
+        self._log.emit(record)
+        if self._settings.decisions.lines:
+            self._gathered.note(record)
+        if self._worker and self._worker.journal:
+            self._worker.journal.recorder.note(record)
+
+    def _tell_evidence(self, worker: Worker) -> None:
+        if compared := worker.shadow.take():
+            self._report(shadow_desk.REPORT, compared)
+        if decided := self._gathered.take():
+            self._report(DECISIONS, decided)
 
     def _beat(self, worker: Worker) -> dict[str, Any]:
         sessions, inflight = worker.server.sessions, worker.router.inflight

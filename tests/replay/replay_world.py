@@ -17,6 +17,7 @@ from gateway.delivery.routes import Route
 from gateway.delivery.stamp import Identity
 from gateway.evidence.recording import Recorder
 from gateway.mail.address import NULL, Mailbox
+from gateway.mail.finding import Why
 from gateway.mail.message import Message, OutgoingMessage
 from gateway.mail.transaction import Connection, Tls, Transaction
 from gateway.node.policy_source import PolicyText
@@ -27,7 +28,6 @@ from gateway.policy.model import Policy
 from gateway.ports import Ports
 from gateway.ports.blocks import Block
 from gateway.ports.failure import PortFailure
-from gateway.mail.finding import Why
 from gateway.ports.mailstore import DeliveryResult, Handover, Known, RecipientResult, RecipientStatus
 from gateway.ports.observer import NullObserver
 from gateway.reception import Reception, Services
@@ -121,9 +121,7 @@ class World:
             Identity("mx.example.com", "mx.example.com"), Pipeline(ports), lambda: self.policy, _Relay(facts), watch
         )
         journal = Journal(self._recorder, JournalFile.__new__(JournalFile))
-        connection = Connection(
-            f"SESSION{self._count}", ip_address(facts.client), client_known=facts.client_known
-        )
+        connection = Connection(f"SESSION{self._count}", ip_address(facts.client), client_known=facts.client_known)
         await self._talk(Reception(journal.beside(services), connection), facts)
 
     async def _talk(self, reception: Reception, facts: Facts) -> None:
@@ -180,7 +178,11 @@ class _Directory:
 class _Relay:
     def __init__(self, facts: Facts) -> None:
         self._facts = facts
-        self._routes = {"example.com": Route((), (), "a"), "quiet.example": Route((), (), "a"), "other.example": Route((), (), "b")}
+        self._routes = {
+            "example.com": Route((), (), "a"),
+            "quiet.example": Route((), (), "a"),
+            "other.example": Route((), (), "b"),
+        }
         self._routes["quiet.example"] = self._routes["example.com"]
 
     def route_for(self, domain: str) -> Route | None:
@@ -188,7 +190,11 @@ class _Relay:
 
     async def deliver(self, tx: Transaction, message: OutgoingMessage, budget: float) -> DeliveryResult:
         assert tx.envelope
-        kinds = {"delivered": (Handover.DELIVERED, 250), "deferred": (Handover.DEFERRED, 452), "refused": (Handover.REFUSED, 552)}
+        kinds = {
+            "delivered": (Handover.DELIVERED, 250),
+            "deferred": (Handover.DEFERRED, 452),
+            "refused": (Handover.REFUSED, 552),
+        }
         kind, code = kinds[self._facts.delivered]
         result = RecipientResult(kind, code, f"{code // 100}.2.2", "said the mailstore")
         return DeliveryResult("smtp://store", dict.fromkeys(tx.envelope.recipients, result), {"connect": 0.1})
