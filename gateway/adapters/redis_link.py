@@ -62,7 +62,8 @@ class RedisLink:
         self._secret = secret
         self._state = RedisState(breaker, on_state)
         self._is_cluster = isinstance(self.client, RedisCluster)
-        self._learning = asyncio.Lock()
+        self._knows_nodes = not self._is_cluster
+        self._learning: asyncio.Future[Any] | None = None
         self._places = asyncio.Semaphore(self._patience.connections)
 
     @property
@@ -95,10 +96,8 @@ class RedisLink:
         await self._place()
         try:
             async with asyncio.timeout(self._patience.whole - (loop.time() - started)):
-                if self._is_cluster:
-                    # several first calls at once would close each other's connections
-                    async with self._learning:
-                        await self.client.initialize()
+                if not self._knows_nodes:
+                    await self._learn_nodes()
                 yield
         except asyncio.CancelledError:
             # who waited had no time left: that counts, a client who hung up at once does not
@@ -121,6 +120,9 @@ class RedisLink:
             # the name may belong to another server by now
             await self._drop_idle()
             raise self._refused(StoreState.READ_ONLY, error) from error
+        except exceptions.RedisClusterException as error:
+            # no RedisError: none of the cluster's servers answered, or nobody has the slot
+            raise self._failed(Why.REFUSED, error) from error
         except (exceptions.RedisError, ValueError) as error:
             raise self._failed(Why.PROTOCOL, error) from error
         except OSError as error:
@@ -141,7 +143,17 @@ class RedisLink:
             # our own crowd says nothing about the server
             raise PortFailure("store", Why.OVERLOAD, f"{self._patience.connections} calls under way") from error
 
+    async def _learn_nodes(self) -> None:
+        # several calls that learn at once would close each other's connections; and who learns the nodes and slots may
+        # take longer than a call: it goes on for the next one
+        if self._learning is None or self._learning.done():
+            self._learning = asyncio.ensure_future(self.client.initialize())
+            self._learning.add_done_callback(lambda done: done.cancelled() or done.exception())
+        await asyncio.shield(self._learning)
+        self._knows_nodes = True
+
     def _failed(self, why: Why, error: Exception) -> PortFailure:
+        self._knows_nodes = not self._is_cluster
         detail = f"{type(error).__name__}: {error}"[:200]
         self._state.failed(detail)
         return PortFailure("store", why, detail)
@@ -159,6 +171,8 @@ class RedisLink:
 
     async def close(self) -> None:
         """Close all connections."""
+        if self._learning is not None:
+            self._learning.cancel()
         await self.client.aclose()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 
 import pytest
@@ -58,3 +59,27 @@ def test_it_was_never_there(node_before, redis):
         node = node_before(mailstore.port, checks=GREYLIST, store=redis.url)
         assert send(node, "anybody")[0] == 250
         assert b"X-Gateway-Unknown:" in mailstore.contents[0]
+
+
+@pytest.mark.parametrize(
+    ("checks", "code"),
+    [
+        ({"greylist": {**GREYLIST["greylist"], "on_store_error": "closed"}}, 451),
+        ({"greylist": {**GREYLIST["greylist"], "on_store_error": "open"}}, 250),
+        ({"rate": {"client": {"messages": 5}, "on_store_error": "closed"}}, 421),
+        ({"rate": {"client": {"messages": 5}, "on_store_error": "local"}}, 250),
+    ],
+    ids=["greylist closed", "greylist open", "rate closed", "rate local"],
+)
+def test_open_lets_in_closed_defers_and_neither_refuses_for_good(node_before, redis, checks, code):
+    redis.stop()
+    with scripted_mailstore() as mailstore:
+        node = node_before(mailstore.port, checks={"dnsbl": {"sites": []}, **checks}, store=redis.url)
+        if code == 421:
+            with socket.create_connection(("127.0.0.1", node.smtp_port), 20) as client:
+                assert client.recv(200).startswith(b"421 4.7.0 ")
+        else:
+            assert send(node, "anybody")[0] == code
+        (name,) = checks
+        counted = node.metric("mxgw_failopen_total", check=name)
+        assert counted == (1 if checks[name]["on_store_error"] == "open" else 0)

@@ -55,15 +55,18 @@ class TlsRedis:
         self.ca = self.folder / "ca.crt"
         self.ca.write_bytes(authority.certificate)
         port = free_port()
-        self.server = RedisServer(
-            "--tls-port", str(port), "--tls-cert-file", own["certificate"], "--tls-key-file", own["key"],
+        self.files = (
+            "--tls-cert-file", own["certificate"], "--tls-key-file", own["key"],
             "--tls-ca-cert-file", str(self.ca), "--tls-auth-clients", "yes",
         )  # fmt: skip
+        self.server = RedisServer("--tls-port", str(port), *self.files)
         self._stack.enter_context(self.server)
         permit(self.server)
+        self.port = port
         self.place = f"mxgw:{QUOTED}@localhost:{port}/0"
         files = f"ssl_certfile={self.client['certificate']}&ssl_keyfile={self.client['key']}"
-        self.url = f"rediss://{self.place}?ssl_ca_certs={self.ca}&{files}"
+        self.query = f"ssl_ca_certs={self.ca}&{files}"
+        self.url = f"rediss://{self.place}?{self.query}"
         return self
 
     def __exit__(self, *_: object) -> None:

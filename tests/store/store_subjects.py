@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 from redis_server import RedisServer
@@ -36,10 +37,11 @@ class RedisShapes:
     """urls by scheme; each server keeps what the contract tests wrote."""
 
     def __init__(self, stack: ExitStack) -> None:
-        self.single = stack.enter_context(RedisServer())
-        self.tls = stack.enter_context(TlsRedis())
-        self.sentinel = stack.enter_context(SentinelRedis())
-        self.cluster = stack.enter_context(ClusterRedis())
+        with ThreadPoolExecutor() as pool:  # each waits for its servers
+            worlds = [pool.submit(kind().__enter__) for kind in (RedisServer, TlsRedis, SentinelRedis, ClusterRedis)]
+        for world in worlds:
+            stack.push(world.result().__exit__)
+        self.single, self.tls, self.sentinel, self.cluster = (world.result() for world in worlds)
 
     @property
     def urls(self) -> Mapping[str, str]:

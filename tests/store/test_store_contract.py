@@ -50,13 +50,13 @@ async def test_a_retry_after_the_window_is_a_first_attempt(subject: Subject) -> 
 
 async def test_a_pass_runs_out_and_use_prolongs_it(subject: Subject) -> None:
     store, passing = subject
-    await store.greylist(question(delay=0, lifetime=0.6, auto=0))
-    assert (await store.greylist(question(delay=0, lifetime=0.6, auto=0))).seen is Seen.PASSED
+    await store.greylist(question(delay=0, lifetime=1.0, auto=0))
+    assert (await store.greylist(question(delay=0, lifetime=1.0, auto=0))).seen is Seen.PASSED
     for _ in range(3):
-        await passing(0.3)
-        assert (await store.greylist(question(delay=0, lifetime=0.6, auto=0))).seen is Seen.KNOWN
-    await passing(0.9)
-    assert (await store.greylist(question(delay=0, lifetime=0.6, auto=0))).seen is Seen.FIRST
+        await passing(0.4)
+        assert (await store.greylist(question(delay=0, lifetime=1.0, auto=0))).seen is Seen.KNOWN
+    await passing(1.3)
+    assert (await store.greylist(question(delay=0, lifetime=1.0, auto=0))).seen is Seen.FIRST
 
 
 async def test_a_client_with_enough_passes_waits_no_more(subject: Subject) -> None:

@@ -8,8 +8,9 @@ import sqlite3
 import stat
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -27,7 +28,9 @@ from gateway.ports.store_state import StateChange, StoreState
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "real"))
 from redis_server import RedisServer
+from store_subjects import RedisShapes
 
+T = TypeVar("T")
 QUESTION = GreylistQuestion("user@example.org", "192.0.2.0/24", 60, 3600, 3600, 2)
 
 
@@ -147,6 +150,37 @@ async def test_a_dead_server_fails_at_once_then_the_breaker_opens() -> None:
         await store.greylist(QUESTION)
     assert caught.value.cause.why is Why.OVERLOAD
     await store.close()
+
+
+async def in_the_end(call: Callable[[], Awaitable[T]]) -> T:
+    for _ in range(200):
+        try:
+            return await call()
+        except PortFailure:
+            await asyncio.sleep(0.1)
+    return await call()
+
+
+async def test_a_cluster_that_is_gone_is_a_port_failure_and_comes_back(redis_shapes: RedisShapes) -> None:
+    store = RedisStore(redis_shapes.urls["cluster"], b"its own", patience=Patience(connect=0.5, command=0.5))
+    await in_the_end(lambda: store.put("k", "v", 60))
+    for node in redis_shapes.cluster.nodes:
+        node.pause()
+    try:
+        for _ in range(4):
+            with pytest.raises(PortFailure):
+                await store.get("k")
+        assert store.state is StoreState.DOWN
+    finally:
+        for node in redis_shapes.cluster.nodes:
+            node.resume()
+    assert await in_the_end(lambda: store.get("k")) == "v"
+    assert store.state is StoreState.UP
+    await store.close()
+    nowhere = RedisStore("cluster://127.0.0.1:1")
+    with pytest.raises(PortFailure):
+        await nowhere.get("k")
+    await nowhere.close()
 
 
 async def test_a_stalled_server_costs_little_and_comes_back(redis_server: RedisServer) -> None:

@@ -3,14 +3,16 @@ scripts and rights behind it, as documented."""
 
 from __future__ import annotations
 
+import asyncio
 import re
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import redis
-from redis_server import RedisServer
-from redis_worlds import DOCS, TlsRedis, acl_rule, permit
+from redis_server import RedisServer, free_port
+from redis_worlds import DOCS, QUOTED, TlsRedis, acl_rule, permit, until
 from store_subjects import UNHURRIED, RedisShapes
 
 from gateway.adapters.board_redis import RedisBoard
@@ -107,6 +109,54 @@ async def test_tls_without_a_client_certificate_or_with_another_authority_is_ref
         with pytest.raises(PortFailure) as caught:
             await store.ping()
         assert caught.value.cause.why is Why.REFUSED
+        await store.close()
+
+
+async def test_a_cluster_by_tls(redis_shapes: RedisShapes) -> None:
+    tls, port, bus = redis_shapes.tls, free_port(), free_port()
+    options = ("--cluster-enabled", "yes", "--cluster-port", str(bus), "--tls-cluster", "yes", "--tls-port", str(port))
+    with RedisServer(*options, *tls.files) as node:
+        node.say("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
+        permit(node)
+        until(lambda: "cluster_state:ok" in node.say("CLUSTER", "INFO"), "the cluster is whole")
+        place = f"mxgw:{QUOTED}@127.0.0.1:{port}"
+        await answers(f"cluster://{place}?{tls.query}&ssl_check_hostname=false")
+        with pytest.raises(PortFailure):
+            await answers(f"cluster://{place}")
+
+
+async def test_sentinels_by_tls(redis_shapes: RedisShapes) -> None:
+    tls, port = redis_shapes.tls, free_port()
+    folder = tls.folder / "sentinel"
+    folder.mkdir()
+    settings = folder / "sentinel.conf"
+    files = "\n".join(f"{key[2:]} {value}" for key, value in zip(tls.files[::2], tls.files[1::2], strict=True))
+    settings.write_text(
+        f"bind 127.0.0.1\nport 0\ntls-port {port}\ntls-replication yes\ndir {folder}\n{files}\n"
+        f"sentinel monitor mail 127.0.0.1 {tls.port} 1\n"
+    )
+    command = ["redis-server", str(settings), "--sentinel"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        url = f"sentinel://mxgw:{QUOTED}@127.0.0.1:{port}/mail?{tls.query}&ssl_check_hostname=false"
+        for _ in range(100):
+            try:
+                await answers(url)
+                break
+            except PortFailure:
+                await asyncio.sleep(0.1)
+        await answers(url)
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def answers(url: str) -> None:
+    store = RedisStore(url, patience=Patience(5, 5, 5, 5))
+    try:
+        await store.put("k", "v", 60)
+        assert await store.get("k") == "v"
+    finally:
         await store.close()
 
 
