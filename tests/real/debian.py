@@ -13,6 +13,8 @@ PACKAGES = {
     "swaks": "swaks",
     "redis-server": "redis-server",
     "nsd": "nsd",
+    "unbound": "unbound",
+    "named-checkzone": "bind9-utils",
     "openssl": "openssl",
     "testssl": "testssl.sh",
     "haproxy": "haproxy",
@@ -26,6 +28,7 @@ PACKAGES = {
     "systemd-tmpfiles": "systemd",
     "keepalived": "keepalived",
     "bird": "bird2",
+    "unbound-checkconf": "unbound",
 }
 """Program -> package; the packages stand in deploy/debian-packages.txt."""
 

@@ -1,0 +1,131 @@
+"""What `helm test` asks of the nodes: greeting, EHLO, STARTTLS, no open relay, no AUTH, one policy everywhere.
+
+python smtp_test.py --smtp HOST:PORT [--admin HOST:PORT] [--name MX ...] [--proxy] [--certificate]
+Needs Python alone. Prints one line a question; leaves with 1 when an answer is wrong.
+"""
+
+import argparse
+import http.client
+import json
+import smtplib
+import socket
+import ssl
+import sys
+
+WANTED = ("starttls", "pipelining", "8bitmime", "size", "enhancedstatuscodes")
+FAULTS = []
+
+
+def place(text):
+    host, _, port = text.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def say(good, text):
+    print(("ok    " if good else "WRONG ") + text, flush=True)
+    if not good:
+        FAULTS.append(text)
+    return good
+
+
+class Client(smtplib.SMTP):
+    """proxy: speak as a balancer does, for a client of its own address."""
+
+    proxy = False
+
+    def _get_socket(self, host, port, timeout):
+        sock = super()._get_socket(host, port, timeout)
+        if self.proxy:
+            ours, theirs = sock.getsockname()[:2], sock.getpeername()[:2]
+            family = "TCP6" if ":" in ours[0] else "TCP4"
+            sock.sendall(f"PROXY {family} {ours[0]} {theirs[0]} {ours[1]} {theirs[1]}\r\n".encode())
+        return sock
+
+
+def smtp(args):
+    host, port = place(args.smtp)
+    Client.proxy = args.proxy
+    client = Client(timeout=15)
+    code, text = client.connect(host, port)
+    greeting = text.decode(errors="replace")
+    if args.proxy and code == 421:
+        say(True, f"who is no balancer is refused ({code} {greeting}); ask the others from a balancer's network")
+        return
+    if not say(code == 220, f"the greeting is 220 ({code} {greeting})"):
+        return
+    name = greeting.split()[0]
+    say(not args.name or name in args.name, f"its name is one of ours ({name})")
+    client.ehlo("helm-test.invalid")
+    missing = [word for word in WANTED if not client.has_extn(word)]
+    say(not missing, "EHLO offers all that a sender looks for" + (f"; not {', '.join(missing)}" if missing else ""))
+    say(not client.has_extn("auth"), "EHLO offers no AUTH")
+    if client.has_extn("starttls"):
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        # the name that the handshake asks for
+        client._host = name
+        client.starttls(context=context)
+        say(client.sock.version() in ("TLSv1.2", "TLSv1.3"), f"TLS is 1.2 or newer ({client.sock.version()})")
+        if args.certificate:
+            say(covers(client.sock.getpeercert(binary_form=True), name), f"the certificate names {name}")
+        client.ehlo("helm-test.invalid")
+        say(not client.has_extn("starttls"), "STARTTLS is not offered twice")
+        say(not client.has_extn("auth"), "EHLO offers no AUTH after STARTTLS either")
+    client.mail("")
+    code, text = client.rcpt("open-relay-test@not-ours.invalid")
+    say(400 <= code <= 599, f"mail for others is not taken ({code} {text.decode(errors='replace')})")
+    client.quit()
+
+
+def covers(octets, name):
+    """Whether the certificate is for that name; read with what the image has anyway."""
+    from cryptography import x509
+
+    certificate = x509.load_der_x509_certificate(octets)
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    dns = names.get_values_for_type(x509.DNSName)
+    return name in dns or "*." + name.partition(".")[2] in dns
+
+
+def policies(args):
+    host, port = place(args.admin)
+    digests = {}
+    for each in sorted({info[4][0] for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}):
+        asked = http.client.HTTPConnection(each, port, timeout=10)
+        asked.request("GET", "/readyz")
+        answer = asked.getresponse()
+        say(answer.status == 200, f"{each} is ready ({answer.read().decode().strip()})")
+        asked = http.client.HTTPConnection(each, port, timeout=10)
+        asked.request("GET", "/statusz")
+        answer = asked.getresponse()
+        text = answer.read()
+        if answer.status in (401, 403):
+            # the page is protected; readiness is all that it tells
+            continue
+        digests[each] = json.loads(text)["policy"]["digest"]
+    if digests:
+        say(len(set(digests.values())) == 1, f"all have one policy ({', '.join(sorted(set(digests.values())))})")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--smtp", required=True)
+    parser.add_argument("--admin")
+    parser.add_argument("--name", action="append", default=[])
+    parser.add_argument("--proxy", action="store_true")
+    parser.add_argument("--certificate", action="store_true")
+    args = parser.parse_args()
+    try:
+        smtp(args)
+    except (OSError, smtplib.SMTPException) as error:
+        say(False, f"SMTP: {error!r}")
+    if args.admin:
+        try:
+            policies(args)
+        except (OSError, ValueError, KeyError) as error:
+            say(False, f"admin port: {error!r}")
+    return 1 if FAULTS else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,103 @@
+{{/* Names and labels. */}}
+{{- define "mxgw.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 50 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "mxgw.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" -}}
+{{- else if contains (include "mxgw.name" .) .Release.Name -}}
+{{- .Release.Name | trunc 50 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name (include "mxgw.name" .) | trunc 50 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "mxgw.selector" -}}
+app.kubernetes.io/name: {{ include "mxgw.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: node
+{{- end -}}
+
+{{/* dict "root" . "component" "node" */}}
+{{- define "mxgw.labels" -}}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
+app.kubernetes.io/name: {{ include "mxgw.name" .root }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+{{- with .root.Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "mxgw.image" -}}
+{{- $repository := required "image.repository: name the image that you have built from deploy/container" .Values.image.repository -}}
+{{- if .Values.image.digest -}}
+{{ $repository }}@{{ .Values.image.digest }}
+{{- else -}}
+{{ $repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end -}}
+{{- end -}}
+
+{{- define "mxgw.serviceAccount" -}}
+{{- if .Values.serviceAccount.create -}}
+{{ .Values.serviceAccount.name | default (include "mxgw.fullname" .) }}
+{{- else -}}
+{{ .Values.serviceAccount.name | default "default" }}
+{{- end -}}
+{{- end -}}
+
+{{/* Name of the Secret with certificate and key; empty: none. */}}
+{{- define "mxgw.tlsSecret" -}}
+{{- if .Values.tls.existingSecret -}}
+{{ .Values.tls.existingSecret }}
+{{- else if .Values.tls.certificate.create -}}
+{{ include "mxgw.fullname" . }}-tls
+{{- end -}}
+{{- end -}}
+
+{{- define "mxgw.hostNetwork" -}}
+{{- if eq .Values.exposure.mode "hostNetwork" -}}true{{- end -}}
+{{- end -}}
+
+{{/* The port that the node listens on. */}}
+{{- define "mxgw.smtpPort" -}}
+{{- if include "mxgw.hostNetwork" . -}}{{ .Values.exposure.port }}{{- else -}}2525{{- end -}}
+{{- end -}}
+
+{{/* Everything that no schema can say. */}}
+{{- define "mxgw.checked" -}}
+{{- $v := .Values -}}
+{{- if not $v.routes -}}{{- fail "routes: say which domains are yours and where their mail goes" -}}{{- end -}}
+{{- if not (or $v.hostname.value $v.hostname.nodes $v.hostname.suffix) -}}
+{{- fail "hostname: give value (one name for all pods), nodes (one for each host) or suffix" -}}
+{{- end -}}
+{{- if gt (len (compact (list $v.hostname.value $v.hostname.suffix (keys $v.hostname.nodes | join " ")))) 1 -}}
+{{- fail "hostname: value, nodes and suffix exclude each other" -}}
+{{- end -}}
+{{- if and (not $v.authservId) (not $v.hostname.value) -}}
+{{- fail "authservId: the pods have names of their own, so give the one that all write into Authentication-Results" -}}
+{{- end -}}
+{{- if and (eq $v.kind "Deployment") (has $v.exposure.mode (list "hostPort" "hostNetwork")) -}}
+{{- fail (printf "exposure.mode: %s is for a DaemonSet; a Deployment stands behind loadBalancer, nodePort or clusterIP" $v.exposure.mode) -}}
+{{- end -}}
+{{- if and (eq $v.kind "DaemonSet") $v.autoscaling.enabled -}}{{- fail "autoscaling.enabled: is for kind: Deployment" -}}{{- end -}}
+{{- if and (eq $v.kind "DaemonSet") (gt (int $v.rollout.maxSurge) 0) -}}{{- fail "rollout.maxSurge: is for kind: Deployment" -}}{{- end -}}
+{{- if and (eq $v.kind "Deployment") $v.state.hostPath -}}{{- fail "state.hostPath: is for kind: DaemonSet" -}}{{- end -}}
+{{- $needed := add $v.drain.preStopSeconds $v.drain.settleSeconds $v.drain.timeoutSeconds 10 -}}
+{{- if lt (int $v.terminationGracePeriodSeconds) (int $needed) -}}
+{{- fail (printf "terminationGracePeriodSeconds: must be %d or more, for what drain wants" (int $needed)) -}}
+{{- end -}}
+{{- if and (eq $v.redis.mode "external") (not $v.redis.url) (not $v.redis.existingSecret) -}}
+{{- fail "redis: external needs url or existingSecret" -}}
+{{- end -}}
+{{- if and $v.tls.certificate.create $v.tls.existingSecret -}}{{- fail "tls: existingSecret and certificate.create exclude each other" -}}{{- end -}}
+{{- if and $v.tls.certificate.create (not $v.tls.certificate.issuerRef.name) -}}{{- fail "tls.certificate.issuerRef: name the issuer" -}}{{- end -}}
+{{- if and $v.tls.certificate.create $v.hostname.suffix (not $v.tls.certificate.dnsNames) -}}
+{{- fail "tls.certificate.dnsNames: the chart does not know the hosts' names" -}}
+{{- end -}}
+{{- if and $v.arc.existingSecret (not (and $v.arc.domain $v.arc.selector)) -}}{{- fail "arc: domain and selector belong to the key" -}}{{- end -}}
+{{- if and $v.policy.inline $v.policy.existingConfigMap -}}{{- fail "policy: inline and existingConfigMap exclude each other" -}}{{- end -}}
+{{- end -}}

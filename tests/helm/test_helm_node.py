@@ -1,0 +1,124 @@
+"""Nodes from the chart: settings as kubelet mounts them, looked at by `mxgw check-config`, run, and asked by the script of
+`helm test`; the resolver's file by unbound-checkconf."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from certificates import Authority, key_pem, new_key
+from chart import CHART, CI, FULL, environment, merged, mounted, node_container, one, rendered
+from debian import need
+from node_process import NodeProcess
+
+
+@pytest.fixture(scope="module")
+def secrets() -> dict[tuple[str, str], bytes]:
+    """The Secrets and ConfigMaps that the examples refer to."""
+    key = new_key("ecdsa")
+    certificate = Authority().leaf(key, "mx.example.net", "mx1.example.net")
+    pairs = {
+        (name, file): octets
+        for name in ("mxgw-tls", f"{FULL}-tls")
+        for file, octets in (("tls.crt", certificate), ("tls.key", key_pem(key)))
+    }
+    return {
+        **pairs,
+        ("mxgw-arc", "arc.pem"): key_pem(new_key("rsa")),
+        ("mxgw-redis", "store"): b"redis://:a-password@127.0.0.1:9/0",
+        ("mxgw-secret", "secret"): b"sixteen characters and more",
+        ("mail-policy", "default.yaml"): b"version: 1\nmode: observe\nrules: []\n",
+    }
+
+
+def _words(secrets: dict[tuple[str, str], bytes]) -> dict[tuple[str, str], str]:
+    return {key: octets.decode() for key, octets in secrets.items()}
+
+
+@pytest.mark.parametrize("name", sorted(CI))
+def test_the_settings_of_each_example_are_right(
+    name: str, tmp_path: Path, secrets: dict[tuple[str, str], bytes]
+) -> None:
+    objects = rendered(CI[name])
+    settings = mounted(objects, tmp_path, secrets)
+    assert node_container(objects)["args"] == ["run", "--config", "/etc/mxgw/gateway.yaml"]
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("MXGW_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "gateway", "check-config", "--config", str(settings)],
+        env={**clean, **environment(objects, _words(secrets))}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    expected = {"daemonset": "mx1.example.net", "hostnetwork": "edge-a.example.net"}.get(name, "mx.example.net")
+    assert f"; {expected} on " in done.stdout
+
+
+def _asked(node: NodeProcess, *more: str) -> subprocess.CompletedProcess[str]:
+    """The script of `helm test`."""
+    words = [f"--smtp=127.0.0.1:{node.smtp_port}", f"--admin=127.0.0.1:{node.admin_port}", *more]
+    return subprocess.run(
+        [sys.executable, str(CHART / "files" / "smtp_test.py"), *words], capture_output=True, text=True, check=False
+    )
+
+
+def _node(
+    start: Callable[..., NodeProcess], folder: Path, values: dict[str, Any], secrets: dict[tuple[str, str], bytes]
+) -> NodeProcess:
+    """A node with the settings that the values give; only ports and networks are this machine's."""
+    objects = rendered(values)
+    settings = yaml.safe_load(mounted(objects, folder, secrets).read_text())
+    for listener in settings["listeners"]:
+        listener["address"] = re.sub(r"^0\.0\.0\.0:\d+$", "127.0.0.1:0", re.sub(r"^\[::\]:\d+$", "[::1]:0", listener["address"]))
+    settings["admin"]["address"] = re.sub(r"^.*:\d+$", "127.0.0.1:0", settings["admin"]["address"])
+    return start(settings={**settings, "workers": 1}, env=environment(objects, _words(secrets)))
+
+
+def test_a_node_of_the_daemonset_is_ready_without_redis_and_mailstore(
+    start_node: Callable[..., NodeProcess], tmp_path: Path, secrets: dict[tuple[str, str], bytes]
+) -> None:
+    values = merged(CI["daemonset"], {"routes": [{"domains": ["example.com"], "mailstore": "smtp://127.0.0.1:9"}]})
+    node = _node(start_node, tmp_path / "root", values, secrets)
+    container = node_container(rendered(values))
+    for kind in ("startup", "liveness", "readiness"):
+        assert node.get(container[f"{kind}Probe"]["httpGet"]["path"])[0] == 200
+    done = _asked(node, "--name=mx1.example.net", "--name=mx2.example.net", "--certificate")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "ok    the certificate names mx1.example.net" in done.stdout
+    assert "ok    mail for others is not taken (5" in done.stdout
+    # one whose name is not ours, and one without a certificate for its name
+    wrong = _asked(node, "--name=mx3.example.net")
+    assert wrong.returncode == 1
+    assert "WRONG its name is one of ours (mx1.example.net)" in wrong.stdout
+
+
+def test_a_node_behind_a_balancer_is_asked_as_one_would(
+    start_node: Callable[..., NodeProcess], tmp_path: Path, secrets: dict[tuple[str, str], bytes]
+) -> None:
+    values = merged(CI["proxy"], {"proxyProtocol": {"trusted": ["127.0.0.0/8"]}, "redis": {"mode": "none"}})
+    node = _node(start_node, tmp_path / "root", values, secrets)
+    done = _asked(node, "--name=mx.example.net", "--proxy", "--certificate")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "ok    mail for others is not taken (5" in done.stdout
+
+
+def test_the_test_pod_has_what_it_is_called_with() -> None:
+    (container,) = one(rendered(CI["proxy"]), "Pod", f"{FULL}-test")["spec"]["containers"]
+    assert container["args"] == [
+        f"--smtp={FULL}:25", f"--admin={FULL}-admin:8025", "--name=mx.example.net", "--proxy", "--certificate",
+    ]  # fmt: skip
+    script = one(rendered(CI["proxy"]), "ConfigMap", f"{FULL}-test")["data"]["smtp_test.py"]
+    assert script.rstrip("\n") == (CHART / "files" / "smtp_test.py").read_text().rstrip("\n")
+
+
+def test_the_resolver_beside_the_node_is_right(tmp_path: Path) -> None:
+    text = one(rendered(CI["loadbalancer"]), "ConfigMap", f"{FULL}-unbound")["data"]["unbound.conf"]
+    file = tmp_path / "unbound.conf"
+    file.write_text(text, encoding="utf-8")
+    done = subprocess.run([need("unbound-checkconf"), str(file)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
