@@ -187,7 +187,7 @@ class BlockWatch:
         before, self._known = self._known, entries
         self._say()
         if entries != before:
-            for what in sorted(entries.keys() ^ before.keys() - {_MARK}):
+            for what in sorted((entries.keys() ^ before.keys()) - {_MARK}):
                 state = "in force" if what in entries else "lifted or run out"
                 log.info("block of %s: %s", what, state, extra={"event": "block", "what": what, "state": state})
             await asyncio.to_thread(self._keep)

@@ -27,7 +27,8 @@ def test_in_force_on_both_nodes_and_lifted_again(world: TwoNodes) -> None:
     assert answer[1].startswith("5.7.1 Refused by local policy")
     assert "drill" not in answer[1]
     assert try_to_send(world.nodes[1], "127.0.0.16")[0] == 250
-    record = world.nodes[1].events("reject")[-1]
+    mx2 = world.nodes[1]
+    record = mx2.wait(lambda: [r for r in mx2.events("reject") if r["client_ip"] == client], "a record")[-1]
     assert record["findings"]["block"]["evidence"]["what"] == "127.0.0.8/29"
     assert [rule["id"] for rule in record["rules"]] == ["emergency-block"]
     assert world.command("unblock", "127.0.0.8/29", node=1)[0] == 0
@@ -121,3 +122,10 @@ async def block_for_a_moment(url: str, what: str) -> None:
     board = RedisBoard(url)
     await put(board, Block(what, 0.0), 4.0)
     await board.close()
+
+
+def test_each_change_is_logged_once_on_each_node(world: TwoNodes) -> None:
+    world.command("block", "192.0.2.99")
+    for node in world.nodes:
+        node.wait(lambda n=node: [e for e in n.events("block") if e.get("what") == "192.0.2.99/32"], "logged")
+        assert not [event for event in node.events("block") if event.get("what") == "#"]

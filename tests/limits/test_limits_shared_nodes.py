@@ -129,8 +129,11 @@ def test_while_redis_is_away_each_worker_has_its_share(world: TwoNodes) -> None:
         assert 2 <= sum(code == 250 for code, _ in answers) <= 4
         # with DNS away too, as here, the reply may be that of a check that could not be completed
         assert all(text.startswith("4.7.1 ") for code, text in answers if code == 451)
-        record = next(r for r in reversed(world.nodes[0].events("transaction")) if r["client_ip"] == "127.1.60.1")
-        assert record["findings"]["rate"]["evidence"]["local"] is True
+        node = world.nodes[0]
+        records = node.wait(
+            lambda: [record for record in node.events("transaction") if record["client_ip"] == "127.1.60.1"], "a record"
+        )
+        assert records[-1]["findings"]["rate"]["evidence"]["local"] is True
         assert world.command("limits", "show", "127.1.60.1")[0] == 69
     finally:
         world.server.start()
