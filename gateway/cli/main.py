@@ -27,6 +27,7 @@ COMMANDS = {
     "policy": ("gateway.cli.policy", "check, test and show policies, and roll them out"),
     "cluster": ("gateway.cli.cluster", "the nodes and whether they are alike; drain one, let it serve again"),
     "explain": ("gateway.cli.explain", "say what would happen to a message, and why"),
+    "replay": ("gateway.cli.replay", "live recorded transactions again, offline, and show each difference"),
     "send": ("gateway.cli.send", "send one message and show the dialog"),
     "rcpt": ("gateway.cli.rcpt", "ask for a recipient, or forget what is known of one"),
     "block": ("gateway.cli.block", "shut a client, network, domain or mailbox out on all nodes for a while"),

@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gateway.cli import policy_effect
 from gateway.cli.block import at, over_board, who
 from gateway.cli.cluster import node_named
 from gateway.cli.output import CommandError, config_argument, output_argument, show_columns, show_json
@@ -58,6 +59,7 @@ def add_actions(actions: Any) -> None:
     diff = actions.add_parser("diff", help="what a candidate would change; 1 where it does")
     diff.add_argument("file", metavar="FILE|N", help="the candidate: a file or a generation")
     diff.add_argument("base", nargs="?", metavar="FILE|N", help="compared with; absent: the policy in force")
+    policy_effect.arguments(diff)
     diff.set_defaults(act=_diff)
     for action in (push, unpush, rollback, rollout, history, diff):
         config_argument(action)
@@ -295,11 +297,12 @@ def _diff(args: argparse.Namespace) -> int:
     lines = differences(before, after)
     if args.output == "json":
         values = {"before": before.digest, "after": after.digest, "differences": lines}
-        show_json("policy-diff", values)
+        show_json("policy-diff", {**values, **policy_effect.effect_json(args, before, after)})
     else:
         print(f"--- {before.source or 'in force'} ({before.digest[:8]})   +++ {after.source} ({after.digest[:8]})")
         for line in lines:
             print(line)
+        policy_effect.show_effect(args, before, after)
     return NEGATIVE if before.digest != after.digest else OK
 
 
