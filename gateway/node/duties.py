@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from gateway.cluster.blocks import PERIOD, BlockWatch
 from gateway.cluster.greylist import GREYLIST_SECONDS, GreylistDuty, seal_of
 from gateway.cluster.journal import JOURNAL_SECONDS, DecisionDuty
 from gateway.cluster.journal import seal_of as seal_of_decisions
-from gateway.cluster.membership import NODES
+from gateway.cluster.membership import LOST_AFTER, NODES
 from gateway.cluster.shadow import SHADOW_SECONDS, ShadowDuty
 from gateway.config import Settings
 from gateway.node import greylist_desk, shadow_desk
@@ -69,6 +70,7 @@ class Duties:
         self._member = Membership(
             settings, self._board, health, metrics, notices, reports, keeper, certificates
         )
+        self._counted: deque[int] = deque(maxlen=int(LOST_AFTER / PERIOD))
         self._blocks = BlockWatch(
             self._board, SystemClock(), partial(notices.tell, BLOCKS), blocks_file(settings)
         )
@@ -127,4 +129,6 @@ class Duties:
         await self._board.close()
 
     async def _count_nodes(self) -> None:
-        self._notices.tell(NODES_ALIVE, len(await self._board.entries(NODES)))
+        # the most of the last moments: a board that came back empty does not make the others' shares bigger
+        self._counted.append(len(await self._board.entries(NODES)))
+        self._notices.tell(NODES_ALIVE, max(self._counted))
