@@ -76,6 +76,8 @@ def refusal_of(judged: Judgement, observer: Observer, verb: str) -> Reply:
     reason = judged.verdict.reason
     if reason not in REPLIES:
         reason = "local-policy-defer" if judged.verdict.effective is Action.DEFER else "blocked"
+    if reason == "unknown" and judged.phase is Phase.CONNECT:
+        reason = "unknown-connect"  # in place of a greeting a client expects 421 (RFC 5321 section 3.8)
     text = greylist_text(judged.tx) if reason == "greylisted" else None
     reply = reply_for(reason, judged.tx.id, text, about=policy_domain(judged.tx))
     observer.reply(verb, reply.code, reason)

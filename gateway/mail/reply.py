@@ -90,6 +90,7 @@ REPLIES: dict[str, _Row] = {
     "rate": _Row(451, "4.7.1", "Too many requests from your network, please slow down"),
     "rate-connect": _Row(421, "4.7.0", "Too many connections from your network", close=True),
     "unknown": _Row(451, "4.7.1", "A check could not be completed, please try again later"),
+    "unknown-connect": _Row(421, "4.7.0", "A check could not be completed, please try again later", close=True),
     "local-policy-defer": _Row(451, "4.7.1", "Deferred by local policy, please try again later"),
     # the wire
     "too-big": _Row(552, "5.3.4", "Message exceeds the size limit"),
