@@ -134,7 +134,10 @@ class ShadowDuty:
 
     async def turn(self) -> None:
         """Read the order, tell the workers, say what was counted. Raises PortFailure."""
-        order, now = await order_of(self._board), await self._board.now()
+        order = await order_of(self._board)
+        if order is None and self._order is None:
+            return
+        now = await self._board.now()
         if order is not None and (self._order is None or self._order.id != order.id):
             if order.until > now:
                 await self._begin(order)

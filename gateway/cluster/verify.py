@@ -15,6 +15,7 @@ import hashlib
 import json
 import logging
 import secrets
+import time
 import zlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
@@ -37,6 +38,7 @@ _KEPT: Final = 3 * DAILY
 _ORDER: Final = "order"
 _SET: Final = "set"
 _SHOWN: Final = 5
+_SETTLE: Final = 20.0
 _LOOK: Final = 10
 """Turns from one look at the others to the next, while all are alike."""
 
@@ -182,17 +184,25 @@ class VerifyDuty:
         self._said: NodeSaid | None = None
         self._doubt = 0
         self._turns = 0
+        self._ran = time.monotonic()
+        self._old: str | None = None
         self._alarmed = 0
 
     async def turn(self) -> None:
         """Replay when it is due, then look at the others. Raises PortFailure."""
         asked = await self._board.entries(PLACE)
         order, wanted = asked.get(_ORDER, ""), asked.get(_SET, "")
-        due, now = (order, wanted, self._policy()), await self._board.now()
+        due, now = (order, wanted, self._policy()), time.monotonic()
         self._turns += 1
-        if self._said is None or self._done != due or now - self._said.at >= DAILY:
+        if self._old is None:
+            self._old = order
+        if self._said is None and order == self._old and now - self._ran < _SETTLE:
+            # a node that has just started has other work; only an operator who asks now is answered at once
+            return
+        if self._said is None or self._done != due or now - self._ran >= DAILY:
             sealed = await self._board.read(f"{PLACE}-set", _SET) if wanted else None
             run = await self._replay(self._opened(sealed or "") if wanted else None)
+            self._ran = now
             self._said, self._done = NodeSaid(order, round(await self._board.now(), 3), run), due
             await self._board.write(SAID, self._node, self._said.encode(), _KEPT)
             for fault in run.faults[:_SHOWN]:

@@ -25,10 +25,19 @@ class ShadowDesk:
     def __init__(self) -> None:
         self._id = ""
         self._comparison: Comparison | None = None
+        self._loading: asyncio.Task[None] | None = None
 
     def told(self, candidate: dict[str, str] | None) -> None:
         """The candidate from now on; None: none. The supervisor has loaded it already."""
-        self._id, self._comparison = ("", None) if candidate is None else (candidate["id"], _of(candidate))
+        self._id, self._comparison = "", None
+        if candidate is not None:
+            self._id = candidate["id"]
+            self._loading = asyncio.create_task(self._load(candidate))
+
+    async def _load(self, candidate: dict[str, str]) -> None:
+        policy = await asyncio.to_thread(load_text, candidate["text"], candidate["name"])
+        if self._id == candidate["id"]:
+            self._comparison = Comparison(policy)
 
     def note(self, phase: Phase, tx: Transaction, verdict: Verdict) -> None:
         """A verdict of the policy in force."""
@@ -39,10 +48,6 @@ class ShadowDesk:
         """What has gathered since the last time, for ``cluster.shadow.ShadowDuty.hear``; None: nothing."""
         tally = self._comparison.take() if self._comparison else None
         return {"id": self._id, "tally": tally.as_json()} if tally and tally.judged else None
-
-
-def _of(candidate: dict[str, str]) -> Comparison:
-    return Comparison(load_text(candidate["text"], candidate["name"]))
 
 
 async def fault_of(text: str, name: str) -> str:
