@@ -36,6 +36,7 @@ COMMANDS = {
     "limits": ("gateway.cli.limits", "what a client, a domain or a recipient has used of its limits; reset that"),
     "greylist": ("gateway.cli.greylist", "who waits, who would, and how to let somebody pass"),
     "rbl": ("gateway.cli.rbl", "ask block lists, look at their health, and for our own addresses on them"),
+    "drill": ("gateway.cli.drill", "break something on purpose, and see what becomes of the mail"),
     "doctor": ("gateway.cli.doctor", "look at what stands behind the node, and for ways around it"),
     "spf": ("gateway.cli.spf", "may this client use that domain?"),
     "dkim": ("gateway.cli.dkim", "do the signatures of a message hold?"),

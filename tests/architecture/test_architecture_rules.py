@@ -30,6 +30,7 @@ MAY = {
     "reception": {"acceptance", "services", "pipeline", "delivery", "evidence", "policy", "ports"},
     "smtp": {"reception", "pipeline", "delivery", "cluster", "policy", "ports"},
     "adapters": {"ports"},
+    "drills": {"ports"},
     "ops": {"ports"},
     "config": {"delivery", "policy"},
 }

@@ -9,6 +9,7 @@ Places: mx1, mx2, mx3, core (DNS, Redis, mailstores), lb (HAProxy), mta (the sen
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -67,7 +68,7 @@ ZONES = {
     "mx-primary 3600 A 203.0.113.50\nmx-backup 3600 A 198.51.100.60\n",
     "balanced.example": f"@ MX 10 lb\nlb A {BALANCER}\nlb AAAA 2001:db8::80\n",
     "postfix.example": "@ MX 10 mx1\n@ MX 10 mx2\nmx1 A 203.0.113.10\nmx2 A 203.0.113.20\n",
-    "sender.example": f'@ TXT "v=spf1 ip4:{SENDER} ip6:{SENDER6} -all"\nmta A {SENDER}\nmta AAAA {SENDER6}\n'
+    "sender.example": f'@ TXT "v=spf1 ip4:{SENDER} ip6:{SENDER6} -all"\nmta A {SENDER}\n*.sender.example. TXT "v=spf1 ip4:{SENDER} ip6:{SENDER6} -all"\nmta AAAA {SENDER6}\n'
     f'mta TXT "v=spf1 ip4:{SENDER} ip6:{SENDER6} -all"\n@ MX 10 mta\n',
     "113.0.203.in-addr.arpa": "90 PTR mta.sender.example.\n",
 }
@@ -81,9 +82,24 @@ version: 1
 mode: enforce
 checks: {greylist: {mode: "off"}, rate: {enabled: false}}
 rules:
+  - {id: greylist, at: rcpt, when: {greylist: fail}, then: defer, reason: greylisted}
   - {id: recipient-unknown, at: rcpt, when: {recipient: fail}, then: reject, reason: recipient-unknown, firm: true}
   - {id: spf-reject, at: rcpt, when: {spf: fail}, then: reject, reason: auth-policy}
 outage: {dns: proceed, store: proceed, mailstore: defer}
+profiles:
+  - {name: grey, domains: [many.example], checks: {greylist: {mode: all, delay_all: 3}}}
+"""
+IMAP = f"""protocols = lmtp imap
+disable_plaintext_auth = no
+service imap-login {{
+  inet_listener imap {{
+    address = {CORE}
+    port = 143
+  }}
+  inet_listener imaps {{
+    port = 0
+  }}
+}}
 """
 HAPROXY = """\
 defaults
@@ -104,6 +120,20 @@ backend mx_nodes
     server mx2 203.0.113.20:25 check
     server mx3 203.0.113.30:25 check
 """
+
+
+Doing = Callable[[], object] | None
+
+
+class Account(dict[str, Any]):
+    """What ``mxgw drill`` says."""
+
+    def assert_nothing_lost(self) -> None:
+        """Everything sent is there once."""
+        assert self["sent"] > 0, self
+        assert (self["lost"], self["duplicated"], self["refused"], self["given_up"]) == (0, 0, 0, 0), self
+        assert self["delivered"] == self["sent"], self
+        assert self["passed"], self
 
 
 class Bed:
@@ -135,13 +165,14 @@ class Bed:
         names = [f"{name}.example.com" for name in NODES]
         self.certificates = [authority.write(self.folder / "tls", stem, "ecdsa", *names) for stem in ("old", "new")]
         self._stack.callback(self._end_nodes)
+        self.set_clock("+0")
         with self.net.inside("core"):
             self.dns = self._stack.enter_context(NsdServer(ZONES, port=53, host=CORE))
             self.redis = self._stack.enter_context(SentinelRedis(host=CORE))
             for server in (self.redis.master, self.redis.replica):
                 permit(server)
             users = tuple(f"{who}@{domain}" for domain in TO_DOVECOT for who in ("user", "drill"))
-            self.dovecot = Dovecot(users, host=CORE)
+            self.dovecot = Dovecot(users, host=CORE, extra=IMAP)
             self._stack.callback(self.dovecot.close)
             self.postfix = Postfix(
                 domains=("postfix.example",),
@@ -167,7 +198,7 @@ class Bed:
             node.wait_ready()
         self.balancer.wait(dict.fromkeys(NODES, "UP"))
 
-    def _node(self, name: str, env: Mapping[str, str] | None = None) -> NodeProcess:
+    def _node(self, name: str) -> NodeProcess:
         self._lives += 1
         folder = self.folder / f"{name}-{self._lives}"
         proxy = {"trusted": [f"{BALANCER}/32", "2001:db8::80/128"], "direct": True}
@@ -188,7 +219,22 @@ class Bed:
             **self._settings,
         }
         with self.net.inside(name):
-            return NodeProcess(folder, settings, policy=self._policy, env=env)
+            return NodeProcess(folder, settings, policy=self._policy, env=self._clock if name == "mx3" else None)
+
+    @property
+    def _clock(self) -> Mapping[str, str]:
+        """The last node's clock can be set while it runs."""
+        fake = {"FAKETIME_TIMESTAMP_FILE": str(self.folder / "clock"), "FAKETIME_CACHE_DURATION": "1"}
+        return {"LD_PRELOAD": self.faketime, "FAKETIME_DONT_FAKE_MONOTONIC": "1", **fake} if self.faketime else {}
+
+    @property
+    def faketime(self) -> str:
+        """The library of Debian's faketime; '' where it is missing."""
+        return next(map(str, Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")), "")
+
+    def set_clock(self, offset: str) -> None:
+        """The clock of mx3 is so much wrong, ``+1h``; within a second or two."""
+        (self.folder / "clock").write_text(f"{offset}\n", encoding="utf-8")
 
     def certificate(self, name: str) -> dict[str, str]:
         """A node's own files, at first a copy of the old pair."""
@@ -215,13 +261,11 @@ class Bed:
             os.kill(pid, signal.SIGKILL)
         process.wait(10)
 
-    def start(self, *names: str, env: Mapping[str, str] | None = None) -> None:
-        """Start these again and wait until they serve."""
+    def start(self, *names: str) -> None:
+        """Start these again."""
         for name in names:
             self._ended.append(self.nodes[name])
-            self.nodes[name] = self._node(name, env)
-        for name in names:
-            self.nodes[name].wait_ready()
+            self.nodes[name] = self._node(name)
 
     def records(self, event: str = "transaction") -> dict[str, list[dict[str, Any]]]:
         """Place -> records of the node that lives there now."""
@@ -249,6 +293,7 @@ class Bed:
     def mxgw(self, *words: str | Path, place: str = "mta") -> subprocess.Popen[str]:
         """A command with the settings of a node (mx1's unless they name others); its output is one stream."""
         clean = {key: value for key, value in os.environ.items() if not key.startswith("MXGW_")}
+        clean["MXGW_DRILL_PASSWORD"] = "x"
         config = self.nodes["mx1"].config
         with self.net.inside(place):
             return subprocess.Popen(
@@ -261,6 +306,66 @@ class Bed:
         asked = self.mxgw(*words)
         said, _ = asked.communicate(timeout=60)
         return asked.returncode, said
+
+    def expect(self, code: int, *words: str | Path) -> None:
+        """A command that must leave so."""
+        left, said = self.run(*words)
+        assert left == code, said
+
+    # ---- what happens to the rest
+
+    def dovecot_stop(self) -> None:
+        """The mailstore is down."""
+        self.dovecot.stop()
+
+    def dovecot_start(self) -> None:
+        """And up again."""
+        with self.net.inside("core"):
+            self.dovecot.start()
+
+    def dns_stop(self) -> None:
+        """The name server is dead."""
+        self.dns.stop()
+
+    def dns_start(self) -> None:
+        """And lives."""
+        with self.net.inside("core"):
+            self.dns.__enter__()
+
+    def drill(self, name: str, fault: Doing, mend: Doing = None, **options: Any) -> Account:
+        """``mxgw drill NAME`` from the sender's place, with the test as the operator; its figures. options: of the
+        command line, with _ for -."""
+        for node in self.nodes.values():
+            node.wait_ready()
+        to = options.pop("to", "drill@three.example")
+        words = {"to": to, "count": f"maildir:{self.dovecot.mail}/{to}", "from": "ann@{n}.sender.example",
+                 "helo": "mta.sender.example", "rate": 8, "calm": 1, "during": 2, "retry": 1, "patience": 60,
+                 **options}  # fmt: skip
+        given = [word for key, value in words.items() for word in (f"--{key.replace('_', '-')}", str(value))]
+        running = self.mxgw("drill", name, *given, "--output", "json")
+        assert running.stdout
+        assert running.stdin
+        doings = [fault, mend]
+        said: list[str] = []
+        try:
+            for line in running.stdout:
+                said.append(line)
+                if line.startswith("NOW "):
+                    if doing := doings.pop(0):
+                        doing()
+                    running.stdin.write("\n")
+                    running.stdin.flush()
+            code = running.wait(10)
+        finally:
+            running.kill()
+            running.wait()
+        text = "".join(said)
+        start = text.find("{\n")
+        assert start >= 0, text
+        found = Account(json.loads(text[start:]))
+        print(text)
+        assert found["passed"] == (code == 0)
+        return found
 
     def delivered(self, address: str) -> Counter[str]:
         """The Message-IDs in a mailbox of Dovecot or Postfix, and how often each."""
