@@ -12,6 +12,7 @@ Reading order
     ports/       what we need from the world, as Protocols, with one failure.
     adapters/    the world: one file per real thing.
     smtp/        the wall to the Internet.       delivery/   the wall to the mailstore.
+    outside/     what to publish, and how the world sees us.
     evidence/    decision record, explain.       ops/        log, metrics, health.
     node.py      the only file that wires adapters to ports.     cli/   thin commands.
 

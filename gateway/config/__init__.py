@@ -14,8 +14,8 @@ from gateway.config.model import (
     ProxyProtocolSettings,
     RouteSettings,
     Settings,
-    split_address,
 )
+from gateway.config.place import split_address
 from gateway.config.tls_section import TlsSettings
 
 __all__ = [

@@ -17,7 +17,8 @@ import pydantic
 from gateway.config.arc_section import read_key
 from gateway.config.mailstore_entry import pem_faults
 from gateway.config.masking import masked
-from gateway.config.model import Settings, split_address
+from gateway.config.model import Settings
+from gateway.config.place import split_address
 from gateway.delivery.recipients_list import read_list
 from gateway.yamlfile import Document, Fault, FaultsError, dotted, faults_from, read
 
@@ -139,6 +140,8 @@ def _listener_faults(document: Document, data: Mapping[str, Any]) -> Iterator[Fa
     places = [(("listeners", n, "address"), item.get("address")) for n, item in _sections(data, "listeners")]
     if isinstance(admin, dict):
         places.append((("admin", "address"), admin.get("address")))  # type: ignore[arg-type]
+    if isinstance(policy_host := data.get("mta_sts"), dict) and "address" in policy_host:
+        places.append((("mta_sts", "address"), policy_host["address"]))  # type: ignore[arg-type]
     for path, text in places:
         try:
             place = split_address(str(text))

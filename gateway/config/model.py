@@ -13,7 +13,7 @@ import os
 import re
 import socket
 from collections.abc import Mapping
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -35,6 +35,8 @@ from gateway.config.cluster_section import ClusterSettings
 from gateway.config.journal_section import DecisionSettings, JournalSettings
 from gateway.config.limits_section import LimitsSettings
 from gateway.config.mailstore_entry import MailstoreForm, as_urls, beside
+from gateway.config.place import Address, resolver_address, split_address
+from gateway.config.publish_section import MtaStsSettings, PublishSettings
 from gateway.config.relative import RelativePath
 from gateway.config.relative import beside_settings as _path
 from gateway.config.tls_section import TlsSettings
@@ -44,36 +46,6 @@ from gateway.mail.address import AddressError, parse_domain
 
 STORE_SCHEMES = ("memory", "sqlite", "redis", "rediss", "sentinel", "cluster")
 _T = TypeVar("_T")
-_ADDRESS = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<four>[^:\[\]/\s]+)):(?P<port>[0-9]{1,6})")
-
-
-def split_address(text: str) -> tuple[str, int]:
-    """``host:port`` or ``[IPv6]:port`` as host (without brackets) and port 0 to 65535. Raises ValueError."""
-    match = _ADDRESS.fullmatch(text)
-    if match is None:
-        raise ValueError("must be address:port or [IPv6 address]:port")
-    host, port = match["six"] or match["four"], int(match["port"])
-    try:
-        ip_address(host)
-    except ValueError as error:
-        if host != "localhost":
-            raise ValueError("the part before the port must be an IP address") from error
-    if port > 65535:
-        raise ValueError("a port is at most 65535")
-    return host, port
-
-
-def _address(text: str) -> str:
-    split_address(text)
-    return text
-
-
-def _resolver(text: str) -> str:
-    try:
-        bare = ip_address(text)
-    except ValueError:
-        return _address(text)
-    return f"[{bare}]:53" if bare.version == 6 else f"{bare}:53"
 
 
 def _name(text: str) -> str:
@@ -142,7 +114,6 @@ def _workers(value: object) -> object:
     raise ValueError("must be auto or a number from 1 to 256")
 
 
-Address = Annotated[str, AfterValidator(_address)]
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
 SOME = AfterValidator(_some)
 Domain = Annotated[str, AfterValidator(_name)]
@@ -265,7 +236,7 @@ class RouteSettings(_Section):
 class DnsSettings(_Section):
     """Resolvers for all look-ups; they should validate DNSSEC and stand on this machine or beside it."""
 
-    servers: tuple[Annotated[str, AfterValidator(_resolver)], ...] = Field(
+    servers: tuple[Annotated[str, AfterValidator(resolver_address)], ...] = Field(
         (), description="IP addresses with port (53 where absent); empty: the system's resolvers"
     )
     timeout: float = Field(2.0, gt=0, le=30, description="seconds for one try of one query")
@@ -335,6 +306,8 @@ class Settings(_Section):
     decisions: DecisionSettings = Field(DecisionSettings(), description="decision records that the nodes share")
     journal: JournalSettings | None = Field(None, description="recordings for `mxgw replay`; absent: none")
     arc: ArcSettings = Field(ArcSettings(), description="ARC sets of our own")
+    publish: PublishSettings = Field(PublishSettings(), description="what `mxgw dns-records` prints")
+    mta_sts: MtaStsSettings | None = Field(None, description="MTA-STS policy of the domains; absent: none is served")
     header_prefix: Annotated[str, AfterValidator(_prefix)] = Field(
         "X-Gateway-",
         description="how our own header fields begin; strangers' fields of that kind are removed",

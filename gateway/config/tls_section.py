@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ssl
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -48,6 +48,15 @@ class TlsSettings(BaseModel):
         "", description="OpenSSL's cipher list for TLS 1.2; empty: ECDHE with AES-GCM or ChaCha20 only"
     )
     tickets: bool = Field(False, description="offer session tickets (shorter handshakes, weaker forward secrecy)")
+
+    next_key: RelativePath | None = Field(
+        None, description="key that will be used next; PEM. `mxgw dns-records` and `mxgw tlsa` publish it with the rest"
+    )
+    tlsa_guard: Literal["off", "warn", "block"] = Field(
+        "off",
+        description="what to do about a new certificate that no TLSA record of its names fits: off (DNS is not asked), "
+        "warn, or block (the old one stays in force)",
+    )
 
     @model_validator(mode="after")
     def _whole(self) -> TlsSettings:

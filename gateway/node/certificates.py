@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Final, NoReturn, TypedDict
 
+from gateway.node.tlsa_guard import TlsaGuard
 from gateway.ops.metrics import NodeMetrics
 from gateway.smtp.tls import CertificateError, CertificateHolder
 from gateway.smtp.tls_pair import PemPair
@@ -34,9 +35,16 @@ class TlsSaid(TypedDict):
 
 
 class Certificates:
-    """on_new: called on the event loop when other certificates have come into force."""
+    """on_new: called on the event loop when other certificates have come into force. guard: may refuse new ones."""
 
-    def __init__(self, holder: CertificateHolder, metrics: NodeMetrics, on_new: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        holder: CertificateHolder,
+        metrics: NodeMetrics,
+        on_new: Callable[[], None],
+        guard: TlsaGuard | None = None,
+    ) -> None:
+        self._guard = guard
         self._holder = holder
         self._metrics = metrics
         self._on_new = on_new
@@ -65,7 +73,10 @@ class Certificates:
         async with self._lock:
             before = self._holder.pairs
             try:
-                await asyncio.to_thread(self._holder.reload)
+                pairs = await asyncio.to_thread(self._holder.read)
+                if self._guard is not None:
+                    await self._guard.admit(pairs, before)
+                await asyncio.to_thread(self._holder.use, pairs)
             except CertificateError as error:
                 if str(error) != self._fault:
                     log.error("%s; the certificates in force stay", error, extra={"event": "tls"})
@@ -87,6 +98,8 @@ class Certificates:
         """Look at the files every two seconds, for ever; files that were no use are tried again each time."""
         while True:
             self.warn_of_end()
+            if self._guard is not None:
+                await self._guard.watch(self._holder.pairs)
             await asyncio.sleep(POLL)
             changed = await asyncio.to_thread(self._holder.changed)
             if changed or self._fault:

@@ -26,12 +26,15 @@ from gateway.config import Settings
 from gateway.node.banner import banner
 from gateway.node.certificates import Certificates
 from gateway.node.channel import Said
+from gateway.node.counted_names import begin_node
 from gateway.node.crew import Crew
 from gateway.node.duties import Duties
 from gateway.node.inherited import InheritedError, fitted, take
 from gateway.node.notices import Notices, Reports
+from gateway.node.policy_host import PolicyHost
 from gateway.node.policy_keeper import PolicyKeeper
 from gateway.node.service_manager import ServiceManager
+from gateway.node.tlsa_guard import guard_for
 from gateway.ops.admin import AdminServer, Page, json_page, status_page
 from gateway.ops.health import NodeHealth
 from gateway.ops.log import Log, standard_output
@@ -59,6 +62,7 @@ def run(settings: Settings) -> int:
             for one, sock in zip(settings.listeners, passed, strict=True)
         ]
         admin = _bound(settings.admin.host, settings.admin.port)
+        policy_host = PolicyHost(settings)
     except OSError as error:
         print(f"mxgw: {error}", file=sys.stderr)
         return UNAVAILABLE
@@ -78,7 +82,7 @@ def run(settings: Settings) -> int:
     except (CertificateError, OSError) as error:
         print(f"mxgw: tls: {error}", file=sys.stderr)
         return CONFIG
-    supervisor = Supervisor(settings, folder, listening, admin, certificate)
+    supervisor = Supervisor(settings, folder, listening, admin, certificate, policy_host)
     try:
         return asyncio.run(supervisor.run())
     finally:
@@ -110,12 +114,15 @@ class Supervisor:
         listening: list[tuple[str, socket.socket]],
         admin: socket.socket,
         certificate: CertificateHolder,
+        policy_host: PolicyHost,
     ) -> None:
         self._settings = settings
         self._folder = folder
         self._listening = listening
         self._admin = admin
+        self._policy_host = policy_host
         self._metrics = NodeMetrics(folder)
+        begin_node(self._metrics, settings)
         self._stop = asyncio.Event()
         self._settled = asyncio.Event()
         self._signals = 0
@@ -139,7 +146,7 @@ class Supervisor:
             }
         )
         self._keeper = PolicyKeeper(settings, self._health, self._metrics)
-        self._certificates = Certificates(certificate, self._metrics, self._tell_certificates)
+        self._certificates = Certificates(certificate, self._metrics, self._tell_certificates, guard_for(settings))
         self._health.certificate_not_after = certificate.not_after
         self._crew: Crew | None = None
         self._notices = Notices(self._send_notice)
@@ -158,7 +165,13 @@ class Supervisor:
         settings = self._settings
         log.info(
             "listening",
-            extra={"event": "listening", "listeners": self._places, "admin": self._admin_place, "pid": os.getpid()},
+            extra={
+                "event": "listening",
+                "listeners": self._places,
+                "admin": self._admin_place,
+                "pid": os.getpid(),
+                "mta_sts": self._policy_host.place,
+            },
         )
         if settings.tls is None:
             log.warning("STARTTLS uses a self-signed certificate", extra={"event": "tls"})
@@ -178,9 +191,11 @@ class Supervisor:
                 "/readyz": self._readyz,
                 "/metrics": self._metrics_page,
                 "/statusz": self._statusz,
+                **self._policy_host.admin_shows,
             }
         )
         await admin.start(self._admin)
+        await self._policy_host.start()
         duties = Duties(
             settings, self._health, self._metrics, self._notices, self._reports, self._keeper, self._certificates
         )
@@ -215,6 +230,7 @@ class Supervisor:
         cluster.cancel()
         telling.cancel()
         await admin.close()
+        await self._policy_host.close()
         await duties.close()
         log.info("stopped", extra={"event": "stopped"})
         self._log.writer.close()

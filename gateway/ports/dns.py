@@ -22,12 +22,14 @@ class Status(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Answer:
     """records, as text: A and AAAA the address, PTR and CNAME the name (lower case, no trailing dot), TXT the joined
-    strings (octets as latin-1), MX ``"10 host.name"``. ttl: seconds for which the answer may be kept."""
+    strings (octets as latin-1), MX ``"10 host.name"``. ttl: seconds for which the answer may be kept. authoritative:
+    from the zone itself, so the TTL is the zone's; not every adapter tells."""
 
     status: Status
     records: tuple[str, ...] = ()
     ttl: int = 0
     ad: bool = False
+    authoritative: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,7 +148,14 @@ class CertificateHolder:
 
     def reload(self) -> ssl.SSLContext:
         """Read the files again. Raises CertificateError, and then the old certificates stay in force."""
-        pairs = self._read(READ_ATTEMPTS)
+        return self.use(self.read())
+
+    def read(self) -> tuple[PemPair, ...]:
+        """Read the files, and leave what is in force. Raises CertificateError."""
+        return self._read(READ_ATTEMPTS)
+
+    def use(self, pairs: tuple[PemPair, ...]) -> ssl.SSLContext:
+        """Put these into force. Raises CertificateError, and then the old certificates stay in force."""
         context = make_context(pairs, self.ciphers, self.tickets)
         self.pairs, self._context = pairs, context
         return context

@@ -32,6 +32,7 @@ MAY = {
     "adapters": {"ports"},
     "drills": {"ports"},
     "ops": {"ports"},
+    "outside": {"config", "ports", "smtp"},
     "config": {"delivery", "policy"},
 }
 """Part of the tree -> the other parts it may import; mail and yamlfile are everybody's. cli and node may import all

@@ -28,6 +28,8 @@ PACKAGES = {
     "systemd-tmpfiles": "systemd",
     "keepalived": "keepalived",
     "bird": "bird2",
+    "birdc": "bird2",
+    "curl": "curl",
     "unbound-checkconf": "unbound",
 }
 """Program -> package; the packages stand in deploy/debian-packages.txt."""
