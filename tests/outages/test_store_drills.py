@@ -3,6 +3,7 @@ no client hears 5yz, nobody waits for it, the replies are those of docs/redis.md
 
 from __future__ import annotations
 
+import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import pytest
 from debian import need
 from mail_world import policy, poll, scripted_mailstore
 from node_process import NodeProcess
+from redis import Redis
 from redis_server import RedisServer
 from redis_worlds import SentinelRedis
 from store_load import CHECKS, FRIENDS, Session, StoreLoad
@@ -216,6 +218,22 @@ def test_nothing_reaches_it(node: NodeProcess, redis: RedisServer) -> None:
     assert drill.states[0] == "down"
 
 
+def test_no_address_of_all_this_stands_in_it_and_every_key_ends(node: NodeProcess, redis: RedisServer) -> None:
+    with StoreLoad(node.smtp_port) as load:
+        poll(lambda: len(load.sessions) >= 16, "some sessions")
+    client = Redis(port=redis.port)
+    keys = list(client.scan_iter())
+    kinds = sorted({re.sub(rb"\{.*\}|:[\w-]{22}$", b"*", key).decode() for key in keys})
+    print(f"\n{len(keys)} keys: {' '.join(kinds)}")
+    for key in keys:
+        assert client.pttl(key) > 0, f"{key!r} has no end"
+        octets = repr((key, client.dump(key)))
+        for address in ("sender.example", "user@", "127.61.", "127.62.", "127.128."):
+            assert address not in octets, key
+    assert len(keys) >= 10
+    client.close()
+
+
 def test_it_fails_over(tmp_path: Path) -> None:
     need("redis-server")
     with SentinelRedis() as world, scripted_mailstore() as mailstore:
@@ -226,5 +244,8 @@ def test_it_fails_over(tmp_path: Path) -> None:
             drill.judge(near=None)
             assert drill.states[0] == "down"
             assert world.replica.figures("replication")["role"] == "master"
+            ours = world.replica.say("CLIENT", "LIST").count(" name=mxgw")
+            print(f"the new master has {ours} connections of the node")
+            assert 0 < ours <= 40
         finally:
             node.end()
