@@ -33,7 +33,7 @@ from gateway.node.inherited import InheritedError, fitted, take
 from gateway.node.notices import Notices, Reports
 from gateway.node.policy_host import PolicyHost
 from gateway.node.policy_keeper import PolicyKeeper
-from gateway.node.service_manager import ServiceManager
+from gateway.node.systemd import ServiceManager
 from gateway.node.tlsa_guard import guard_for
 from gateway.ops.admin import AdminServer, Page, json_page, status_page
 from gateway.ops.health import NodeHealth
