@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gateway.ports.board import Board
 
 _WAIT_STEP = 0.5
+_OBEYED = 3.0
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -161,18 +162,19 @@ def _drain(args: argparse.Namespace) -> int:
     from gateway.cluster.membership import members
     from gateway.cluster.orders import drain
 
-    async def work(board: Board) -> str:
+    async def work(board: Board) -> tuple[str, float]:
         node = await node_named(board, args.node)
-        await drain(board, node, args.reason, who())
-        return node
+        return node, await drain(board, node, args.reason, who())
 
-    node = over_board(args, work)
+    node, since = over_board(args, work)
     left: int | None = None
     if args.wait:
         end = time.monotonic() + args.wait
         while time.monotonic() < end:
             said = over_board(args, members).get(node)
-            left = int(said["sessions"]) if said and said.get("draining") else 0 if said is None else None
+            # a session may have begun before its worker heard of the order, and been counted a second later
+            told = said is None or (said.get("draining") and said["time"] > since + _OBEYED)
+            left = (int(said["sessions"]) if said else 0) if told else None
             if left == 0:
                 break
             time.sleep(_WAIT_STEP)

@@ -23,10 +23,12 @@ PLACE: Final = "orders"
 PERIOD: Final = 1.0
 
 
-async def drain(board: Board, node: str, reason: str, by: str) -> None:
-    """Order it. Raises PortFailure."""
-    said = {"do": "drain", "reason": reason, "by": by, "since": round(await board.now(), 3)}
+async def drain(board: Board, node: str, reason: str, by: str) -> float:
+    """Order it. Returns when, by the board's clock. Raises PortFailure."""
+    since = round(await board.now(), 3)
+    said = {"do": "drain", "reason": reason, "by": by, "since": since}
     await board.write(PLACE, node, json.dumps(said, ensure_ascii=False))
+    return since
 
 
 async def undrain(board: Board, node: str) -> bool:

@@ -125,7 +125,8 @@ class Membership:
     async def _count(self) -> None:
         self._rates.see(self._health.workers.values())
         status = self._health.status(time.monotonic())
-        shown = status["ready"], status["state"], status["policy"], self._health.odd
+        left = status["sessions"] if self._health.turned_away else -1
+        shown = status["ready"], status["state"], status["policy"], self._health.odd, left
         if shown != self._shown:
             # what an operator waits for is told at once
             self._shown = shown

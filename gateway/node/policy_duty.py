@@ -209,11 +209,11 @@ class PolicyDuty:
             await self._switch(candidate, current.at, state.lineage)
         elif self._timer is None and self._moment["until"] is not None:
             self._tell_moment()
-        self._on_odd(self._other_meaning(current) if current.number else await self._minority())
+        self._on_odd(self._other_meaning(current) if current.digest else await self._minority())
 
     def _other_meaning(self, current: Generation) -> str:
         digest = self._keeper.in_force.policy.digest
-        if self._timer is not None or digest == current.digest or not current.digest:
+        if self._timer is not None or digest == current.digest:
             return ""
         return f"{current.label} means {digest[:8]} to this node's version of the program"
 

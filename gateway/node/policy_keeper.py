@@ -84,13 +84,14 @@ class PolicyKeeper:
     def adopt(self, candidate: Candidate) -> None:
         """In force from now on, as far as the supervisor is concerned."""
         policy, before = candidate.policy, self._health.policy_digest
+        another = candidate.generation != self.in_force.generation
         self.in_force = candidate
         self._health.policy_digest = policy.digest
         self._health.policy_source = policy.source
         self._health.policy_generation = candidate.generation.number
         self._health.mode = policy.default.mode.value
         self._metrics.policy(policy.digest[:8])
-        if before and before != policy.digest:
+        if another:
             log.info(
                 "%s is in force",
                 candidate.generation.label,

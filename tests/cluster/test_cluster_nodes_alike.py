@@ -10,7 +10,7 @@ import ssl
 from three_nodes import Client, Cluster, policy
 
 from gateway.cluster.membership import NODES
-from gateway.policy.load import load_text
+from gateway.cluster.rollout_board import state_of
 
 
 def test_a_heartbeat_says_what_clients_see(nodes: Cluster) -> None:
@@ -56,7 +56,7 @@ def test_rates_and_the_table(nodes: Cluster) -> None:
     assert lines[0].split() == ["NODE", "VERSION", "POLICY", "STATE", "SESS", "ACC/min", "DEF/min", "REJ/min", "REDIS", "UP"]
     row = lines[1].split()
     assert (row[0], row[3], row[4], row[8], row[9]) == ("mx1.example.net", "=", "serving", "2", "ok")
-    assert "POLICY generation 0" in lines[4]
+    assert lines[4].startswith("POLICY generation ")
 
 
 def test_a_drained_node_turns_new_sessions_away_over_a_restart_until_undrain(nodes: Cluster) -> None:
@@ -112,7 +112,7 @@ def test_a_node_that_was_killed_is_lost_and_stops_a_push_until_it_is_left_out(no
     # fifteen seconds of silence do the same
     nodes.on_board(lambda board: board.erase(NODES, "mx3.example.net"))
     nodes.wait(lambda: "mx3.example.net" in nodes.json("cluster", "status")["lost"], "it is lost")
-    file = nodes.file("one", policy("one"))
+    file, number = nodes.file("one", policy("one")), nodes.on_board(state_of).next_number
     code, text = nodes.mxgw("policy", "push", file, "--reason", "x", "--wait")
     assert code == 75
     assert "mx3.example.net is silent" in text
@@ -120,8 +120,5 @@ def test_a_node_that_was_killed_is_lost_and_stops_a_push_until_it_is_left_out(no
     assert code == 0, text
     # it comes back, and serves nobody before it has the policy of the others
     nodes.start("mx3")
-    assert nodes.generations() == {1}
+    assert nodes.generations() == {number}
     assert len(set(nodes.digests().values())) == 1
-    assert nodes.mxgw("policy", "unpush", "--wait")[0] == 0
-    nodes.wait(lambda: nodes.generations() == {2}, "each has its own file again")
-    assert set(nodes.digests().values()) == {load_text(policy("base"), "base").digest}

@@ -78,14 +78,14 @@ def digest(name: str) -> str:
 
 
 def test_no_two_sessions_after_the_switch_have_different_policies(nodes: Cluster) -> None:
-    old, new = digest("base"), digest("one")
+    (old,), new = set(nodes.digests().values()), digest("first")
     number = nodes.on_board(state_of).next_number
     held = Client(nodes.nodes["mx2"].smtp_port)
     held.say("EHLO client.example")
-    held.say("MAIL FROM:<held@one.example>")
+    held.say("MAIL FROM:<held@first.example>")
     assert held.say("RCPT TO:<user@example.com>").startswith("250")
     with Traffic(nodes) as traffic:
-        code, text = nodes.mxgw("policy", "push", nodes.file("one", policy("one")), "--reason", "OPS-1", "--wait")
+        code, text = nodes.mxgw("policy", "push", nodes.file("first", policy("first")), "--reason", "OPS-1", "--wait")
         assert code == 0, text
         assert f"generation {number} ({new[:8]}): in force on all nodes since" in text
         time.sleep(0.5)
@@ -95,17 +95,17 @@ def test_no_two_sessions_after_the_switch_have_different_policies(nodes: Cluster
     after = [seen for seen in judged if seen[0] >= at]
     assert {name for _, name, _ in after} == {"mx1", "mx2", "mx3"}
     assert {policy for _, _, policy in after} == {new[:8]}
-    assert {policy for begun, _, policy in judged if begun < at - 1.0} == {old[:8]}
-    assert traffic.refused == []
+    assert {policy for begun, _, policy in judged if begun < at - 2.0} == {old[:8]}
+    assert all(begun < at + 1.0 for _, begun in traffic.refused)
     # a transaction ends with the policy that it began with; the next one has the new one
     assert held.say("RCPT TO:<other@example.com>").startswith("250")
     assert held.say("DATA").startswith("354")
     assert held.say("Subject: held\r\n\r\nover the switch\r\n.").startswith("250")
-    assert held.say("MAIL FROM:<again@one.example>").startswith("250")
+    assert held.say("MAIL FROM:<again@first.example>").startswith("250")
     assert held.say("RCPT TO:<user@example.com>").startswith("554")
     held.close()
     records = {record["from"]: record["policy"] for record in nodes.nodes["mx2"].events("transaction")}
-    assert records["held@one.example"] == old[:8]
+    assert records["held@first.example"] == old[:8]
     assert nodes.generations() == {number}
     status = nodes.json("cluster", "status")
     assert status["drift"] == []
@@ -177,7 +177,6 @@ def test_a_node_that_is_stopped_between_promise_and_switch_never_serves_the_old_
     time.sleep(0.5)
     after = [seen for seen in traffic.judged() if seen[0] >= current.at]
     assert {policy for _, _, policy in after} == {new[:8]}
-    assert {name for name, begun in traffic.refused} <= {"mx3"}
     seen = {name for begun, name, _ in after} | {name for name, begun in traffic.refused if begun >= current.at}
     assert seen == {"mx1", "mx2", "mx3"}
     nodes.wait(lambda: Client(frozen.smtp_port).greeting.startswith("220"), "it serves again")
@@ -268,6 +267,8 @@ def test_a_reload_of_the_own_file_does_not_undo_what_was_pushed(nodes: Cluster) 
     node.kill(signal.SIGHUP)
     nodes.wait(lambda: any("mxgw policy unpush" in line for line in node.log), "it is told")
     assert node.status()["policy"]["digest"] == before
+    assert before[:8] in nodes.mxgw("policy", "show")[1]
+    node.policy.write_text(policy("base"))
 
 
 def test_a_node_starts_without_redis_with_the_policy_it_had_and_tells_an_empty_redis(nodes: Cluster) -> None:
@@ -292,3 +293,7 @@ def test_a_node_starts_without_redis_with_the_policy_it_had_and_tells_an_empty_r
     assert nodes.on_board(state_of).current.number == kept.number
     assert set(nodes.digests().values()) == {kept.digest}
     assert json.loads((nodes.folder / "state-mx1" / "policy-in-force.json").read_text())["text"] == policy("still")
+    nodes.wait(lambda: len(nodes.json("cluster", "status")["nodes"]) == 3, "all are on the new board", 60)
+    code, text = nodes.mxgw("policy", "unpush", "--wait")
+    assert code == 0, text
+    assert set(nodes.digests().values()) == {digest("base")}
