@@ -50,9 +50,12 @@ async def _look(
     from gateway.outside import agreement, sts_host
     from gateway.outside.domain import look
     from gateway.outside.hosts import mx_set
+    from gateway.outside.records import serves
 
     found = await mx_set(dns, domain)
     lines = await look(found, dns, record_judge(settings, args.resolver), ttl)
+    if settings is not None and settings.publish.mx and serves(settings, domain):
+        lines += agreement.settings_and_mx(settings, found)
     if args.dns_only or found.null or not found.exists:
         return lines
     policy, _, more = await sts_host.look(domain, dns, args.https_port, args.ca, args.timeout)

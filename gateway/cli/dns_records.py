@@ -25,7 +25,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print them."""
     from gateway.outside.own_keys import OwnKeys, own_keys
-    from gateway.outside.records import records_for, zone_text
+    from gateway.outside.records import records_for, serves, zone_text
 
     domain, settings = domain_of(args.domain), needed_settings(args)
     keys, notes = OwnKeys({}, None), []
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
         notes.append("no MTA-STS: the settings have no mta_sts")
     elif not settings.mta_sts.host:
         notes.append(f"mta-sts.{domain} must lead to the web server that has the policy (mta_sts.host is not set)")
-    if not any(_serves(domain, one) for route in settings.routes for one in route.domains):
+    if not serves(settings, domain):
         notes.append(f"no route serves {domain}")
     records = records_for(settings, domain, keys.wanted())
     if args.output == "json":
@@ -52,7 +52,3 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(zone_text(records, notes), end="")
     return OK
-
-
-def _serves(domain: str, route: str) -> bool:
-    return domain == route or (route.startswith("*.") and domain.endswith(route[1:]))

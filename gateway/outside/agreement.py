@@ -1,4 +1,4 @@
-"""Whether the MX hosts, the MTA-STS policy, the TLSA records and the certificates that are served agree.
+"""Whether the MX hosts, the settings, the MTA-STS policy, the TLSA records and the certificates that are served agree.
 
 In: what DNS says (``hosts``), the policy, and visits with STARTTLS. Out: lines of a report. Pure.
 
@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterator, Sequence
+from ipaddress import ip_address
 
+from gateway.config import Settings
 from gateway.outside import mta_sts
 from gateway.outside.hosts import MxHost, MxSet
 from gateway.outside.mta_sts import StsPolicy
@@ -31,6 +33,27 @@ def policy_and_mx(found: MxSet, policy: StsPolicy) -> Iterator[Line]:
             yield warning("mta-sts", pattern, "this mx line fits no MX host; it is only needed while one comes or goes")
     if all(policy.covers(host.name) for host in found.hosts):
         yield ok("mta-sts", found.domain, f"the policy fits all {len(found.hosts)} MX hosts, mode {policy.mode}")
+
+
+def settings_and_mx(settings: Settings, found: MxSet) -> Iterator[Line]:
+    """Whether DNS has the MX hosts, preferences and addresses of ``publish.mx``: a swapped preference shows here."""
+    meant = settings.publish.mx
+    wanted = {(one.preference, one.host) for one in meant}
+    there = {(one.preference, one.name) for one in found.hosts} if not found.implicit else set()
+    for preference, name in sorted(wanted - there):
+        yield error("settings", found.domain, f"MX {preference} {name} is meant (publish.mx) and not published")
+    for preference, name in sorted(there - wanted):
+        yield error("settings", found.domain, f"MX {preference} {name} is published and not meant (publish.mx)")
+    addresses = {one.host: {str(address) for address in one.addresses} for one in meant if one.addresses}
+    same = wanted == there
+    for host in found.hosts:
+        ours, theirs = addresses.get(host.name), {str(ip_address(address)) for address in host.addresses}
+        if ours is not None and ours != theirs:
+            same = False
+            text = f"published are {' '.join(sorted(theirs)) or 'none'}, meant {' '.join(sorted(ours))} (publish.mx)"
+            yield error("settings", host.name, text)
+    if same:
+        yield ok("settings", found.domain, "MX hosts and addresses are those of publish.mx")
 
 
 def certificates(host: MxHost, visits: Sequence[Visit], policy: StsPolicy | None, now: float) -> Iterator[Line]:

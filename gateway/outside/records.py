@@ -41,6 +41,12 @@ def mx_hosts(settings: Settings) -> tuple[MxSettings, ...]:
     return settings.publish.mx or (MxSettings(host=settings.hostname),)
 
 
+def serves(settings: Settings, domain: str) -> bool:
+    """Whether a route is for this domain."""
+    routed = [one for route in settings.routes for one in route.domains]
+    return any(domain == one or (one.startswith("*.") and domain.endswith(one[1:])) for one in routed)
+
+
 def sts_policy(settings: Settings) -> StsPolicy | None:
     """The MTA-STS policy of the settings, or None."""
     chosen = settings.mta_sts

@@ -5,12 +5,14 @@ Everything is on loopback: the MX hosts are 127.0.0.x with one port.
 
 from __future__ import annotations
 
+import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,20 @@ listen mx4
     server odd 127.0.0.4:{port}
 """
 REVERSE = "2.0.0 PTR mx1.example.com.\n3.0.0 PTR mx2.example.com.\n4.0.0 PTR mx3.example.com.\n5.0.0 PTR nobody.example.com.\n"
+
+
+def _six() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+SIX = _six()
+"""Whether this machine has IPv6; without it the second host has one family only."""
+MX2 = ["127.0.0.3", *(["::1"] if SIX else [])]
 
 
 def free_port() -> int:
@@ -113,12 +129,12 @@ class World:
         return main([*words, *more, *(["--config", self.config] if config else [])])
 
 
-def node_of(folder: Path, name: str, address: str, port: int, tls: dict[str, str], **more: Any) -> NodeProcess:
+def node_of(folder: Path, name: str, addresses: list[str], port: int, tls: dict[str, str], **more: Any) -> NodeProcess:
     return NodeProcess(
         folder / name,
         {
             "hostname": f"{name}.example.com",
-            "listeners": [{"address": f"{address}:{port}"}],
+            "listeners": [{"address": f"{one}:{port}"} for one in addresses],
             "tls": tls,
             "workers": 1,
             "publish": {
@@ -126,7 +142,7 @@ def node_of(folder: Path, name: str, address: str, port: int, tls: dict[str, str
                 "dmarc": "v=DMARC1; p=reject; rua=mailto:dmarc@example.com",
                 "mx": [
                     {"host": "mx1.example.com", "addresses": ["127.0.0.2"]},
-                    {"host": "mx2.example.com", "addresses": ["127.0.0.3"]},
+                    {"host": "mx2.example.com", "addresses": MX2},
                 ],
             },
             "mta_sts": {"mode": "enforce", "host": "web.example.com", "address": "127.0.0.1:0"},
@@ -145,12 +161,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     other = authority.write(folder / "tls", "odd", "rsa", "mx3.example.com")
     port, https = free_port(), free_port()
     nodes = (
-        node_of(folder, "mx1", "127.0.0.2", port, tls),
-        node_of(folder, "mx2", "127.0.0.3", port, tls),
+        node_of(folder, "mx1", ["127.0.0.2"], port, tls),
+        node_of(folder, "mx2", [f"[{one}]" if ":" in one else one for one in MX2], port, tls),
         node_of(
             folder,
             "mx3",
-            "127.0.0.4",
+            ["127.0.0.4"],
             port,
             other,
             limits={"message_octets": 1000000},
@@ -169,13 +185,16 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         listens(("127.0.0.1", https), started[0])
         listens(("127.0.0.5", port), started[1])
         zone, anchor = signed(
-            "example.com", published(nodes[0]) + "web A 127.0.0.1\nmx3 A 127.0.0.4\nmx4 A 127.0.0.5\n"
+            "example.com",
+            published(nodes[0]) + "web A 127.0.0.1\nmx3 A 127.0.0.4\nmx4 A 127.0.0.5\n"
+            f"_25._tcp.mx3 TLSA 3 1 1 {64 * 'a'}\n",
         )
         zones = {
             "example.com": zone,
             "example.net": "@ 60 MX 10 mx1.example.com.\n@ 60 MX 20 mx3.example.com.\n@ 60 MX 30 alias\nalias CNAME mx3.example.com.\n"
             '_mta-sts TXT "v=STSv1; id=one;"\n_mta-sts TXT "v=STSv1; id=two;"\n_dmarc TXT "v=DMARC1; p=perhaps"\n',
             "127.in-addr.arpa": REVERSE,
+            ip_address("::1").reverse_pointer: "@ PTR mx2.example.com.\n",
         }
         with (
             NsdServer(zones) as nsd,
@@ -195,6 +214,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         for process in started:
             process.terminate()
             process.wait(10)
+        for node in nodes:
+            node.kill(signal.SIGTERM)
         for node in nodes:
             node.end()
 

@@ -10,7 +10,9 @@ import pytest
 from certificates import key_pem, new_key
 
 from gateway.cli.main import main
+from tests.outside.conftest import MX2
 
+PLACES = [("mx1.example.com", "127.0.0.2"), *(("mx2.example.com", address) for address in MX2)]
 pytestmark = pytest.mark.filterwarnings("ignore:ssl.TLSVersion")  # we ask servers for the old versions
 
 
@@ -30,10 +32,10 @@ def test_a_domain_that_publishes_what_dns_records_prints_is_in_order(world, caps
     good = {(about, subject) for about, subject, _ in lines(found, "ok")}
     for about in ("mx", "spf", "dmarc", "mta-sts", "tls-rpt", "dnssec"):
         assert (about, "example.com") in good, about
-    for host, address in (("mx1", "127.0.0.2"), ("mx2", "127.0.0.3")):
-        place = f"{host}.example.com {address}"
-        assert ("ptr", place) in good
-        assert {("certificate", f"{place}:{world.port}"), ("tlsa", f"{place}:{world.port}")} <= good
+    for host, address in PLACES:
+        place = f"[{address}]:{world.port}" if ":" in address else f"{address}:{world.port}"
+        assert ("ptr", f"{host} {address}") in good
+        assert {("certificate", f"{host} {place}"), ("tlsa", f"{host} {place}")} <= good
     assert not lines(found, "error")
     assert not lines(found, "unknown")
     # what is left: loopback addresses are not public, and not all MX hosts have both families
@@ -60,6 +62,20 @@ def test_a_domain_out_of_order_is_told_point_by_point(world, capsys):
     assert ("dnssec", "example.net", "the MX set is not validated by this resolver") in lines(found, "note")
 
 
+def test_a_swapped_preference_and_a_missing_address_show_beside_the_settings(world, capsys, tmp_path: Path):
+    text = Path(world.config).read_text()
+    swapped = text.replace("host: mx1.example.com", "host: mx1.example.com\n    preference: 40", 1)
+    (tmp_path / "gateway.yaml").write_text(swapped.replace("- 127.0.0.3", "- 127.0.0.3\n    - 127.0.0.33", 1))
+    words = ["check-domain", "example.com", "--dns-only", "-o", "json"]
+    assert world.run(*words, "--config", str(tmp_path / "gateway.yaml")) == 1
+    wrong = [text for about, _, text in lines(told(capsys), "error") if about == "settings"]
+    assert "MX 40 mx1.example.com is meant (publish.mx) and not published" in wrong
+    assert "MX 10 mx1.example.com is published and not meant (publish.mx)" in wrong
+    assert any("127.0.0.33" in text for text in wrong)
+    assert world.run(*words, config=True) == 0
+    assert any("are those of publish.mx" in text for _, _, text in lines(told(capsys), "ok"))
+
+
 def test_people_get_a_table_with_the_worst_last(world, capsys):
     assert world.run("check-domain", "example.net", "--dns-only") == 1
     rows = capsys.readouterr().out.splitlines()
@@ -72,7 +88,9 @@ def test_people_get_a_table_with_the_worst_last(world, capsys):
 def test_a_domain_that_is_not_there_and_a_resolver_that_is_away(world, capsys):
     assert world.run("check-domain", "no-such-domain.example.com", "--dns-only") == 1
     assert "does not exist" in capsys.readouterr().out
-    assert main(["check-domain", "example.com", "--resolver", "127.0.0.1:9", "--dns-only"]) == 69
+    assert (
+        main(["check-domain", "example.com", "--config", world.config, "--resolver", "127.0.0.1:9", "--dns-only"]) == 69
+    )
     assert "DNS does not answer" in capsys.readouterr().err
     assert main(["check-domain", "not a domain", "--resolver", "127.0.0.1:9"]) == 64
     assert main(["check-domain", "example.com", "--resolver", "ns.example.com"]) == 64
@@ -83,10 +101,7 @@ def test_two_nodes_that_are_alike_pass_the_probe(world, capsys):
     assert world.run("probe", "example.com", "-o", "json") == 0
     found = told(capsys)
     assert found["schema"] == "mxgw/v1/probe"
-    assert [(one["host"], one["address"]) for one in found["addresses"]] == [
-        ("mx1.example.com", "127.0.0.2"),
-        ("mx2.example.com", "127.0.0.3"),
-    ]
+    assert [(one["host"], one["address"]) for one in found["addresses"]] == PLACES
     for one in found["addresses"]:
         assert len(one["connections"]) == 3
         assert one["tls"]["TLSv1"] == one["tls"]["TLSv1.1"] == ""
@@ -98,7 +113,7 @@ def test_two_nodes_that_are_alike_pass_the_probe(world, capsys):
         first = one["connections"][0]
         assert first["answers"]["postmaster@example.com"].startswith("250 ")
         assert first["answers"]["relay"].startswith("550 5.7.1")
-    assert ("addresses", "2 addresses", "all alike") in lines(found, "ok")
+    assert ("addresses", f"{len(PLACES)} addresses", "all alike") in lines(found, "ok")
 
 
 def test_a_pair_that_answers_differently_fails_the_probe(world, capsys):
@@ -160,8 +175,10 @@ def test_tlsa_records_of_current_and_next_key(world, capsys, tmp_path: Path):
 def test_tlsa_check_finds_unsigned_missing_and_wrong_records(world, capsys):
     assert world.run("tlsa", "check", "mx1.example.com", resolver=world.plain) == 1
     assert "not signed" in capsys.readouterr().out
-    assert world.run("tlsa", "check", "mx3.example.com") == 1
+    assert world.run("tlsa", "check", "mx4.example.com") == 1
     assert "no TLSA record is published" in capsys.readouterr().out
+    assert world.run("tlsa", "check", "mx3.example.com") == 1
+    assert "no published record fits the served certificate" in capsys.readouterr().out
     odd = ["--config", str(world.nodes[2].config)]
     assert world.run("tlsa", "check", "mx1.example.com", *odd) == 0
 
@@ -191,7 +208,7 @@ def test_dns_records_as_json_with_notes(world, capsys, tmp_path: Path):
     assert main(["dns-records", "example.com", "--config", world.config, "-o", "json"]) == 0
     found = told(capsys)
     assert found["schema"] == "mxgw/v1/dns-records"
-    assert {one["type"] for one in found["records"]} == {"MX", "TXT", "CNAME", "A", "TLSA", "PTR"}
+    assert {one["type"] for one in found["records"]} - {"AAAA"} == {"MX", "TXT", "CNAME", "A", "TLSA", "PTR"}
     assert {one["ttl"] for one in found["records"]} == {900}
     assert found["notes"] == []
     small = tmp_path / "gateway.yaml"
