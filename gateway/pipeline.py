@@ -33,6 +33,19 @@ class Judgement:
     check_seconds: dict[str, float]
 
 
+Beside = Callable[[Phase, Transaction, Verdict], None]
+
+
+def both(one: Beside, other: Beside) -> Beside:
+    """Each sees the judgements, in this order."""
+
+    def seen(phase: Phase, tx: Transaction, verdict: Verdict) -> None:
+        one(phase, tx, verdict)
+        other(phase, tx, verdict)
+
+    return seen
+
+
 @dataclass(frozen=True, slots=True)
 class Pipeline:
     """The checks over the ports. ``judge`` is called once a phase (at rcpt once a recipient). beside: sees each
@@ -40,7 +53,7 @@ class Pipeline:
 
     ports: Ports
     checks: Sequence[Check] = CHECKS
-    beside: Callable[[Phase, Transaction, Verdict], None] | None = None
+    beside: Beside | None = None
 
     async def judge(self, phase: Phase, tx: Transaction, profile: Profile) -> Judgement:
         """Run the phase's checks and decide with all rules up to this phase. Never raises for a fault of a port."""

@@ -20,6 +20,7 @@ from gateway.mail.transaction import Transaction
 from gateway.policy.settings import CheckSettings, ChecksSettings
 from gateway.ports import Ports
 from gateway.ports.failure import PortFailure
+from gateway.ports.purpose import asking
 
 log = logging.getLogger("mxgw.checks")
 
@@ -80,7 +81,8 @@ async def _timed(
     started = time.perf_counter()
     try:
         async with asyncio.timeout(check.budget):
-            return await check.run(tx, ports, settings)
+            with asking(check.name):
+                return await check.run(tx, ports, settings)
     except PortFailure as failure:
         cause = failure.cause
     except TimeoutError:

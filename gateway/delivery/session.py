@@ -11,6 +11,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from gateway.delivery import xclient
 from gateway.delivery.url import MailstoreUrl
@@ -57,12 +58,28 @@ def tls_context(url: MailstoreUrl) -> ssl.SSLContext:
     return context
 
 
+_PHASES: Final = {
+    "greeting": "greeting",
+    "EHLO": "hello",
+    "LHLO": "hello",
+    "STARTTLS": "starttls",
+    "XCLIENT": "xclient",
+    "MAIL": "mail",
+    "RCPT": "rcpt",
+    "DATA": "data",
+    "content": "data",
+    "final dot": "dot",
+}
+"""What a reply was to -> the observer's word."""
+
+
 class Session:
     """One greeted connection. Mutable by nature: it follows what was said. Not for two tasks at once."""
 
     def __init__(self, dialect: Dialect, wire: Wire) -> None:
         self.dialect = dialect
         self.wire = wire
+        self._label = str(dialect.url)
         self.greeting = ""
         self.extensions: Mapping[str, str] = {}
         self.encrypted = False
@@ -88,6 +105,7 @@ class Session:
         """One reply. 421 means that the connection is about to close: ClosingReply."""
         async with deadline.phase(name, limit or self.dialect.timeouts.command):
             reply = await self.wire.reply()
+        self.dialect.observer.mailstore_reply(self._label, _PHASES.get(name, "other"), reply.code)
         if reply.code == 421:
             raise ClosingReply(reply)
         self.answered = True

@@ -49,7 +49,7 @@ from gateway.node.shadow_desk import ShadowDesk
 from gateway.node.store_states import StoreStates
 from gateway.node.timed_store import TimedStore
 from gateway.ops.metrics import MetricsObserver
-from gateway.pipeline import Pipeline
+from gateway.pipeline import Pipeline, both
 from gateway.policy.model import Policy
 from gateway.ports import Ports
 from gateway.ports.clock import Clock
@@ -162,11 +162,12 @@ def worker_for(
     notices.on(LISTS, lists.told)
     shadow = ShadowDesk()
     notices.on(SHADOW, shadow.told)
+    observer.listed = router.listed
     ports = Ports(dns, store, router, clock, router.listed, router.live, blocks)
     ports = replace(ports, greylist=desk, lists=lists, presence=accounts, limiter=limiter)
     services = Services(
         identity=identity_of(settings),
-        pipeline=Pipeline(ports, beside=shadow.note),
+        pipeline=Pipeline(ports, beside=both(observer.judged, shadow.note)),
         accounts=accounts,
         policy=policy,
         relay=relay_for(settings, router),

@@ -90,7 +90,7 @@ class PolicyKeeper:
         self._health.policy_source = policy.source
         self._health.policy_generation = candidate.generation.number
         self._health.mode = policy.default.mode.value
-        self._metrics.policy(policy.digest[:8])
+        self._metrics.policy(policy.digest[:8], candidate.generation.number)
         if another:
             log.info(
                 "%s is in force",

@@ -23,13 +23,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.auth.public_suffix import suffix_list
-from gateway.checks import CHECKS
 from gateway.cluster.journal import Gatherer
+from gateway.cluster.watching import TRACE
 from gateway.config import Settings
 from gateway.node import greylist_desk, list_desk, shadow_desk
 from gateway.node.certificates import TlsSaid
 from gateway.node.channel import Channel, Said
 from gateway.node.compose import Worker, worker_for
+from gateway.node.counted_names import CountedNames
 from gateway.node.notices import DECISIONS, Notices
 from gateway.node.policy_in_force import MOMENT, NEXT, REPORT, PolicyInForce
 from gateway.node.policy_source import PolicyText
@@ -42,7 +43,6 @@ from gateway.ports.observer import Record
 from gateway.smtp.identify import HeaderUse
 from gateway.smtp.tls import CertificateError, make_context
 from gateway.smtp.tls_pair import pair_from
-from gateway.smtp.tls_watch import CAUSES
 from gateway.yamlfile import FaultsError
 
 log = logging.getLogger("mxgw.node")
@@ -71,6 +71,7 @@ class Work:
         self._lag = 0.0
         self._drain = asyncio.Event()
         self._worker: Worker | None = None
+        self._names: CountedNames | None = None
 
     def _parse(self, said: Said) -> Policy:
         return PolicyText(**said).parse()
@@ -82,6 +83,7 @@ class Work:
         worker = self._worker = worker_for(
             settings, self._policy, lambda: self._tls, self._observer, self._notices
         )
+        self._notices.on(TRACE, worker.server.tracer.told)
         worker.server.shut = Gate(self._notices, self._policy.shut).shut
         self._notices.on(NEXT, self._policy.told_next)
         self._notices.on(MOMENT, self._policy.told_moment)
@@ -89,12 +91,8 @@ class Work:
         self._notices.on(greylist_desk.NOTICE, worker.greylist.adopt)
         # before clients come: a burst of first ones would read it all at once
         await asyncio.to_thread(suffix_list)
-        self._observer.known(
-            (store.name for route in worker.router.routes for store in route.mailstores),
-            (),
-            dict.fromkeys(check.name for check in CHECKS),
-            CAUSES,
-        )
+        names = self._names = CountedNames(self._observer, settings, worker.server.services.limits.sessions)
+        names.of(self._policy())
         for sock, listener in zip(sockets, settings.listeners, strict=True):
             proxy, name = listener.proxy_protocol, listener.name or listener.address
             if proxy is None:
@@ -182,12 +180,20 @@ class Work:
     def _tell_evidence(self, worker: Worker) -> None:
         if compared := worker.shadow.take():
             self._report(shadow_desk.REPORT, compared)
+        if traced := worker.server.tracer.take():
+            self._report(TRACE, traced)
         if decided := self._gathered.take():
             self._report(DECISIONS, decided)
 
     def _beat(self, worker: Worker) -> dict[str, Any]:
         sessions, inflight = worker.server.sessions, worker.router.inflight
-        self._observer.sessions.set(sessions)
+        by_listener = worker.server.sessions_by_listener
+        for listener in self._settings.listeners:
+            name = listener.name or listener.address
+            self._observer.sessions.labels(name).set(by_listener[name])
+        self._observer.tarpitted.set(worker.server.slots.taken)
+        if self._names:
+            self._names.of(self._policy())
         self._observer.inflight.set(inflight)
         mailstores = worker.router.health
         for mailstore in mailstores:

@@ -7,27 +7,17 @@ from __future__ import annotations
 
 import time
 
+from gateway.ops.catalogue import ALL
+
 
 class VerifyMetrics:
     """In the supervisor, after ``metrics.use_folder``."""
 
     def __init__(self) -> None:
-        from prometheus_client import CollectorRegistry, Gauge
-
-        registry = CollectorRegistry()
-        self._mismatch = Gauge(
-            "mxgw_cluster_verify_mismatch",
-            "Recordings that nodes decide differently",
-            registry=registry,
-            multiprocess_mode="livemostrecent",
-        )
-        self._at = Gauge(
-            "mxgw_cluster_verify_timestamp_seconds",
-            "When this node last compared itself with the others",
-            registry=registry,
-            multiprocess_mode="livemostrecent",
-        )
+        self._mismatch = ALL["cluster_verify_mismatch"].make()
+        self._at = ALL["cluster_verify_timestamp_seconds"].make()
         self._mismatch.set(0)
+        self._at.set(0)
 
     def mismatches(self, number: int) -> None:
         """So many now."""

@@ -8,41 +8,30 @@ Known gaps: a list or address that is gone keeps its series until the node ends,
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
+from gateway.ops.catalogue import ALL
 from gateway.ports.lists import STATES, ListState
-
-if TYPE_CHECKING:
-    from prometheus_client import Gauge
 
 
 class ListMetrics:
     """resolver_faults: all words that ``resolver_faults`` may begin with."""
 
     def __init__(self, resolver_faults: Iterable[str]) -> None:
-        # prometheus_client looks for its folder when it is imported, which must not be before the node has made one
-        from prometheus_client import CollectorRegistry, Gauge
-
-        def gauge(name: str, text: str, *labels: str) -> Gauge:
-            # a registry of its own is not needed: in multiprocess mode the files are what is collected
-            return Gauge(
-                f"mxgw_{name}", text, labels, registry=CollectorRegistry(), multiprocess_mode="livemostrecent"
-            )
-
-        self._states = gauge("rbl_list_state", "1: the state of the list here", "list", "state")
-        self._faults = gauge("rbl_resolver_fault", "1: the resolvers are unfit for lists", "fault")
-        self._own = gauge("own_address_listed", "1: a list holds our own address", "address", "list")
+        self._states = ALL["rbl_list_state"].make()
+        self._faults = ALL["rbl_resolver_fault"].make()
+        self._own = ALL["own_address_listed"].make()
         self._words = tuple(resolver_faults)
         self._known: set[tuple[str, str]] = set()
-        self._lists: set[str] = set()
+        self._shown: set[tuple[str, str, str]] = set()
         self.resolver_faults(())
 
     def list_states(self, states: Mapping[str, ListState]) -> None:
         """All lists, by name."""
-        for name in self._lists | states.keys():
-            for word in STATES:
-                self._states.labels(name, word).set(1 if name in states and states[name].state == word else 0)
-        self._lists |= states.keys()
+        now = {(name, seen.state, seen.reason) for name, seen in states.items()}
+        sound = {(name, word, "") for name in states for word in STATES}
+        for labels in self._shown | now | sound:
+            self._states.labels(*labels).set(1 if labels in now else 0)
+        self._shown |= now | sound
 
     def resolver_faults(self, faults: Sequence[str]) -> None:
         """Each begins with its word."""

@@ -1,8 +1,9 @@
 """Prometheus metrics: every count has a closed set of labels and begins at zero; no address or domain is a label.
 
-All processes of a node write to files in one folder (prometheus_client's multiprocess mode), and the supervisor adds
-them up: :func:`use_folder` must run before this module's first metric is made, so it stands in the process's start.
-Findings of the connect phase are counted once for each transaction that carries them.
+What there is stands in :mod:`gateway.ops.catalogue`. All processes of a node write to files in one folder
+(prometheus_client's multiprocess mode), and the supervisor adds them up: :func:`use_folder` must run before the first
+metric is made, so it stands in the process's start. Findings of the connect phase are counted once for each transaction
+that carries them.
 
 Known gaps: no exemplars; pushes nowhere.
 """
@@ -17,23 +18,17 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway import __version__
-from gateway.mail.finding import Outcome, Why
+from gateway.mail.finding import Finding, Outcome, Why
 from gateway.mail.phase import Phase
-from gateway.ports.greylist import DELAYS, STATES
+from gateway.mail.transaction import Transaction
+from gateway.mail.verdict import Verdict
+from gateway.ops import catalogue
 from gateway.ports.observer import Record
+from gateway.ports.purpose import purpose
 from gateway.ports.store_state import StoreState
 
 _FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
-_SECONDS: Final = (0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
-_SESSION: Final = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600)
-_OCTETS: Final = (1e3, 4e3, 16e3, 64e3, 256e3, 1e6, 4e6, 16e6, 64e6)
-_RESULTS: Final = ("accepted", "deferred", "rejected", "aborted", "partly")
-_ENDED: Final = ("quit", "timeout", "lost", "refused", "drained", "error")
-_CONNECTED: Final = ("accepted", "refused_limit", "refused_drain", "proxy_error", "probe")
-_VERBS: Final = ("CONNECT", "EHLO", "HELO", "STARTTLS", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "NOOP", "QUIT", "VRFY")
-_LEDGER: Final = ("recorded", "delivered-before", "busy", "unavailable")
-_HANDED: Final = ("delivered", "deferred", "refused", "maybe", *(why.value for why in Why))
-_DNS: Final = ("ok", "nxdomain", "nodata", *(why.value for why in Why))
+_STORE: Final = "store"
 
 
 def use_folder(folder: Path) -> None:
@@ -47,110 +42,94 @@ class MetricsObserver:
     """``ports.observer.Observer``, and callbacks for DNS, store and the loop. emit gets each decision record."""
 
     def __init__(self, emit: Callable[[Record], None] = lambda _record: None) -> None:
-        from prometheus_client import Counter, Gauge, Histogram
-
         self._emit = emit
-        # a registry of its own is not needed: in multiprocess mode the files are what is collected
-        registry = _registry()
+        self.listed: Callable[[str], bool] = lambda _domain: False
+        """Whether the recipients of a domain are known without asking a mailstore."""
 
-        def counter(name: str, text: str, *labels: str) -> Any:
-            return Counter(f"mxgw_{name}", text, labels, registry=registry)
+        def of(name: str) -> Any:
+            return catalogue.ALL[name].make()
 
-        def seconds(name: str, text: str, *labels: str, buckets: Iterable[float] = _SECONDS) -> Any:
-            return Histogram(f"mxgw_{name}", text, labels, registry=registry, buckets=tuple(buckets))
-
-        self.connections = counter("connections", "SMTP connections", "family", "result")
-        self.sessions = Gauge("mxgw_sessions_active", "Sessions now", registry=registry, multiprocess_mode="livesum")
-        self.inflight = Gauge(
-            "mxgw_inflight_deliveries", "Hand-overs on the way", registry=registry, multiprocess_mode="livesum"
-        )
-        self.session_seconds = seconds("session_duration_seconds", "Sessions", "ended", buckets=_SESSION)
-        self.replies = counter("smtp_replies", "Replies", "verb", "class", "reason")
-        self.transactions = counter("transactions", "Transactions", "result", "profile")
-        self.phases = seconds("phase_duration_seconds", "Time spent by phase", "phase")
-        self.sizes = Histogram("mxgw_message_size_bytes", "Content", registry=registry, buckets=_OCTETS)
-        self.handshakes = counter("tls_handshakes", "TLS handshakes", "side", "version", "result")
-        self.handshake_failures = counter("tls_handshake_failures", "Failed TLS handshakes", "side", "cause")
-        self.auth = {name: counter(name, f"{name} results", "result") for name in ("spf", "dkim", "dmarc", "arc")}
-        self.greylist = counter("greylist", "Greylisting", "outcome")
-        self.greylist_delay = seconds("greylist_delay_seconds", "From first attempt to accepted one", buckets=DELAYS)
-        self.rbl = counter("rbl_hits", "Listings by block or allow list", "list")
-        self.rate = counter("ratelimit", "Rate limits", "rule", "outcome")
-        self.failopen = counter("failopen", "Accepted though a check knew nothing", "check", "cause")
-        self.crashes = counter("check_crashes", "Crashes inside a check", "check")
-        self.dns = counter("dns_lookups", "Questions to the resolvers", "type", "result")
-        self.dns_seconds = seconds("dns_lookup_duration_seconds", "Questions to the resolvers")
+        self.connections = of("connections")
+        self.sessions = of("sessions_active")
+        self.sessions_limit = of("sessions_limit")
+        self.inflight = of("inflight_deliveries")
+        self.session_seconds = of("session_duration_seconds")
+        self.banner_delay = of("banner_delay_seconds")
+        self.replies = of("smtp_replies")
+        self.transactions = of("transactions")
+        self.phases = of("phase_duration_seconds")
+        self.sizes = of("message_size_bytes")
+        self.tarpit = of("tarpit_seconds")
+        self.tarpitted = of("tarpitted_sessions")
+        self.handshakes = of("tls_handshakes")
+        self.handshake_failures = of("tls_handshake_failures")
+        self.auth = {name: of(name) for name in ("spf", "dkim", "arc")}
+        self.dmarc = of("dmarc")
+        self.greylist = of("greylist")
+        self.greylist_delay = of("greylist_delay_seconds")
+        self.rbl = of("rbl_hits")
+        self.rate = of("ratelimit")
+        self.recipients = of("recipient_checks")
+        self.failopen = of("failopen")
+        self.crashes = of("check_crashes")
+        self.dns = of("dns_lookups")
+        self.dns_seconds = of("dns_lookup_duration_seconds")
         self.store_last = "ok"
-        self.store = counter("store_ops", "Calls of the shared store", "op", "result")
-        self.store_seconds = seconds("store_op_duration_seconds", "Calls of the shared store")
-        self.store_state = Gauge(
-            "mxgw_store_state",
-            "Workers that see the shared store so",
-            ("state",),
-            registry=registry,
-            multiprocess_mode="livesum",
-        )
+        self.store = of("store_ops")
+        self.store_seconds = of("store_op_duration_seconds")
+        self.store_state = of("store_state")
+        self.store_breaker = of("store_breaker_open")
         self._store_is = ""
-        self.attempts = counter("mailstore_attempts", "Hand-overs", "mailstore", "result")
-        self.attempt_seconds = seconds("mailstore_duration_seconds", "Hand-overs", "mailstore")
-        self.mailstore_up = Gauge(
-            "mxgw_mailstore_up",
-            "0: a worker's breaker for this mailstore is open",
-            ("mailstore",),
-            registry=registry,
-            multiprocess_mode="livemin",
-        )
-        self.ledger = counter("ledger", "Hand-overs by what the ledger knew", "result")
-        self.loop_lag = seconds("loop_lag_seconds", "How late the event loop was")
-        self.log_dropped = counter("log_dropped", "Log lines that nobody read in time")
-        self._at_zero()
-
-    def _at_zero(self) -> None:
-        # rate() sees a first event only where there was a zero before it
-        for result in _CONNECTED:
-            for family in ("v4", "v6"):
-                self.connections.labels(family, result)
-        for ended in _ENDED:
-            self.session_seconds.labels(ended)
-        for verb in _VERBS:
-            for kind in ("2xx", "4xx", "5xx"):
-                self.replies.labels(verb, kind, "")
-        for result in _RESULTS:
-            self.transactions.labels(result, "default")
-        for phase in (*(phase.value for phase in Phase), "read", "relay"):
-            self.phases.labels(phase)
-        for total in self.auth.values():
-            for outcome in Outcome:
-                total.labels(outcome.value)
-        for word in _LEDGER:
-            self.ledger.labels(word)
-        for state in STATES:
-            self.greylist.labels(state)
-        for result in _DNS:
-            for rtype in ("A", "AAAA", "TXT", "MX", "PTR"):
-                self.dns.labels(rtype, result)
+        self.attempts = of("mailstore_attempts")
+        self.attempt_seconds = of("mailstore_duration_seconds")
+        self.mailstore_replies = of("mailstore_replies")
+        self.mailstore_up = of("mailstore_up")
+        self.ledger = of("ledger")
+        self.loop_lag = of("loop_lag_seconds")
+        self.log_dropped = of("log_dropped").labels("stdout")
 
     def known(
-        self, mailstores: Iterable[str], lists: Iterable[str], checks: Iterable[str], tls_causes: Iterable[str] = ()
+        self,
+        mailstores: Iterable[str],
+        lists: Iterable[str],
+        checks: Iterable[str],
+        tls_causes: Iterable[str] = (),
+        listeners: Iterable[str] = (),
+        profiles: Iterable[str] = (),
     ) -> None:
-        """The names that settings, policy and other packages bring: their counts begin at zero too."""
-        for cause in tls_causes:
-            self.handshake_failures.labels("in", cause)
-        for mailstore in mailstores:
+        """The names that settings, policy and other packages bring: their counts begin at zero too. May be called
+        again with more."""
+        bring = {
+            "mailstore": tuple(dict.fromkeys(mailstores)),
+            "list": tuple(lists),
+            "check": tuple(checks),
+            "cause": tuple(tls_causes),
+            "listener": tuple(listeners),
+            "profile": tuple(profiles),
+        }
+        for mailstore in bring["mailstore"]:
             self.mailstore_up.labels(mailstore).set(1)
-            for result in _HANDED:
-                self.attempts.labels(mailstore, result)
-        for name in lists:
-            self.rbl.labels(name)
-        for check in checks:
-            self.crashes.labels(check)
-            for why in Why:
-                self.failopen.labels(check, why.value)
+        for metric, instrument in (
+            ("connections", self.connections),
+            ("sessions_active", self.sessions),
+            ("sessions_limit", self.sessions_limit),
+            ("transactions", self.transactions),
+            ("tls_handshake_failures", self.handshake_failures),
+            ("rbl_hits", self.rbl),
+            ("failopen", self.failopen),
+            ("check_crashes", self.crashes),
+            ("mailstore_attempts", self.attempts),
+            ("mailstore_replies", self.mailstore_replies),
+            ("mailstore_duration_seconds", self.attempt_seconds),
+        ):
+            for zero in catalogue.ALL[metric].zeros(bring):
+                instrument.labels(*zero)
 
     # ---- ports.observer.Observer
 
     def transaction(self, record: Record) -> None:
         """Count a decision record and hand it to the log."""
+        result = ""
         if record.get("event") == "transaction":
             result = str(record.get("result", ""))
             self.transactions.labels(result, str(record.get("profile", ""))).inc()
@@ -159,19 +138,22 @@ class MetricsObserver:
                     self.phases.labels(phase).observe(spent)
             if "size" in record:
                 self.sizes.observe(record["size"])
-            self._findings(record.get("findings", {}), accepted=result == "accepted")
+        if record.get("event") in ("transaction", "reject"):
+            self._findings(record, accepted=result == "accepted")
         self._emit(record)
 
-    def _findings(self, findings: Mapping[str, Mapping[str, Any]], *, accepted: bool) -> None:
+    def _findings(self, record: Record, *, accepted: bool) -> None:
+        findings: Mapping[str, Mapping[str, Any]] = record.get("findings", {})
         for check, found in findings.items():
             evidence = found.get("evidence", {})
             if check in self.auth:
                 self.auth[check].labels(found["outcome"]).inc()
+            elif check == "dmarc":
+                done = record.get("dmarc_policy", {}).get("done", catalogue.NOT_APPLIED)
+                self.dmarc.labels(found["outcome"], done, str(evidence.get("policy", "none"))).inc()
             elif check == "dnsbl":
                 for name in evidence.get("listed", ()):
                     self.rbl.labels(str(name)).inc()
-            elif check == "rate":
-                self.rate.labels(str(found["reason"]), found["outcome"]).inc()
             cause = found.get("cause")
             if cause:
                 if cause["why"] == Why.CRASH.value:
@@ -179,21 +161,44 @@ class MetricsObserver:
                 if accepted:
                     self.failopen.labels(check, cause["why"]).inc()
 
+    def judged(self, phase: Phase, tx: Transaction, _verdict: Verdict) -> None:
+        """A phase was judged: what is found anew in each phase is counted here. For ``Pipeline.beside``."""
+        rate = tx.findings.get("rate")
+        if rate is not None and phase is not Phase.HELO:
+            what = str(rate.evidence.get("what", "none"))
+            self.rate.labels(what if what in catalogue.LIMITED else "none", rate.outcome.value).inc()
+        recipient = tx.findings.get("recipient")
+        if recipient is not None and phase is Phase.RCPT:
+            listed = tx.rcpt is not None and self.listed(tx.rcpt.domain)
+            source = "cache" if recipient.evidence.get("cached") is True else "list" if listed else "callout"
+            self.recipients.labels(source, _answer(recipient)).inc()
+
     def reply(self, verb: str, code: int, reason: str) -> None:
         """Count a reply; a verb that we do not know is one label, whatever the client called it."""
-        self.replies.labels(verb if verb in _VERBS else "other", f"{code // 100}xx", reason).inc()
+        verb = verb if verb in catalogue.VERBS else catalogue.OTHER
+        # 3yz asks for more of what was begun: good news
+        kind = "2xx" if code < 400 else f"{code // 100}xx"
+        self.replies.labels(verb, kind, reason).inc()
 
-    def connection(self, family: int, result: str) -> None:
+    def connection(self, family: int, result: str, listener: str = "") -> None:
         """Count a connection."""
-        self.connections.labels(f"v{family}", result).inc()
+        self.connections.labels(listener, f"v{family}", result).inc()
 
-    def session_ended(self, seconds: float, ended: str) -> None:
+    def greeted(self, seconds: float) -> None:
+        """Time our greeting."""
+        self.banner_delay.observe(seconds)
+
+    def held(self, seconds: float) -> None:
+        """Add up for how long clients are held."""
+        self.tarpit.inc(seconds)
+
+    def session_ended(self, seconds: float, ended: str, session: str = "") -> None:  # noqa: ARG002
         """Count and time a session."""
         self.session_seconds.labels(ended).observe(seconds)
 
     def tls_handshake(self, side: str, version: str, result: str) -> None:
         """Count a handshake."""
-        self.handshakes.labels(side, version, result).inc()
+        self.handshakes.labels(side, version if version in catalogue.TLS_VERSIONS else "", result).inc()
 
     def tls_failure(self, side: str, cause: str) -> None:
         """Count why a handshake failed."""
@@ -204,12 +209,17 @@ class MetricsObserver:
         self.attempts.labels(mailstore, result).inc()
         self.attempt_seconds.labels(mailstore).observe(seconds)
 
+    def mailstore_reply(self, mailstore: str, phase: str, code: int) -> None:
+        """Count a reply of a mailstore."""
+        self.mailstore_replies.labels(mailstore, phase, "2xx" if code < 400 else f"{code // 100}xx").inc()
+
     # ---- callbacks
 
-    def dns_lookup(self, rtype: str, result: str, seconds: float) -> None:
+    def dns_lookup(self, _rtype: str, result: str, seconds: float) -> None:
         """A question went to the resolvers (nothing from the cache comes here)."""
-        self.dns.labels(rtype, result).inc()
-        self.dns_seconds.observe(seconds)
+        asked_for = purpose()
+        self.dns.labels(asked_for, result).inc()
+        self.dns_seconds.labels(asked_for).observe(seconds)
 
     def greylisted(self, state: str, waited: float) -> None:
         """Greylisting judged an attempt; waited: seconds since the first one, where it passed."""
@@ -226,54 +236,63 @@ class MetricsObserver:
         self._store_is = state
         for word in StoreState:
             self.store_state.labels(word.value).set(word.value == state)
+        self.store_breaker.labels(_STORE).set(state == StoreState.DOWN.value)
 
     def store_op(self, op: str, result: str, seconds: float) -> None:
         """A call of the store ended: ok, or why it failed."""
         self.store_last = result if self._store_is in ("", StoreState.UP.value) else self._store_is
-        self.store.labels(op, result).inc()
-        self.store_seconds.observe(seconds)
+        self.store.labels(_STORE, op, result).inc()
+        self.store_seconds.labels(_STORE, op).observe(seconds)
+
+
+def _answer(recipient: Finding) -> str:
+    if recipient.outcome is Outcome.TEMPERROR:
+        return "temperror"
+    return "unknown" if recipient.reason == "no-such-recipient" else recipient.reason
 
 
 class NodeMetrics:
     """What the supervisor alone knows, and the sum over all processes."""
 
     def __init__(self, folder: Path) -> None:
-        from prometheus_client import Counter, Gauge
+        def of(name: str) -> Any:
+            return catalogue.ALL[name].make()
 
-        registry = _registry()
         self._folder = folder
-        self._digest = ""
-
-        def gauge(name: str, text: str, *labels: str) -> Any:
-            return Gauge(f"mxgw_{name}", text, labels, registry=registry, multiprocess_mode="livemostrecent")
-
-        gauge("build_info", "Constant 1", "version", "python").labels(__version__, platform.python_version()).set(1)
-        self._policy = gauge("policy_info", "1: the policy in force", "digest")
-        self._mismatch = gauge("cluster_policy_mismatch", "1: this node's policy is not the cluster's")
+        self._in_force: tuple[str, str] | None = None
+        of("build_info").labels(__version__, platform.python_version()).set(1)
+        self._policy = of("policy_info")
+        self._mismatch = of("cluster_policy_mismatch")
         self._mismatch.set(0)
-        self._reload = gauge("reload_last_success", "Whether the last reload worked", "what")
-        self._certificates = gauge(
-            "tls_certificate_not_after_timestamp_seconds", "When a certificate in force ends", "name", "key"
-        )
+        self._reload = of("reload_last_success")
+        self._reloads = of("reloads")
+        self._certificates = of("tls_certificate_not_after_timestamp_seconds")
         self._certified: set[tuple[str, str]] = set()
-        self._accepts_all = gauge(
-            "mailstore_accepts_all", "1: it takes any recipient, so none can be verified", "route", "mailstore"
-        )
-        self.crashes = Counter("mxgw_worker_crashes", "Workers that ended unasked", registry=registry)
-        self._not_shared = Counter(
-            "mxgw_greylist_not_shared", "Keys first here and on another node", ("cause",), registry=registry
-        )
-        for cause in ("first", "secret"):
-            self._not_shared.labels(cause)
-        for what in ("policy", "tls"):
+        self._accepts_all = of("mailstore_accepts_all")
+        self.crashes = of("worker_crashes")
+        self._not_shared = of("greylist_not_shared")
+        self._sts = of("mtasts_mismatch")
+        self._at_rest = (of("spool_messages"), of("spool_oldest_seconds"), of("reports"))
+        for nothing in self._at_rest[:2]:
+            nothing.set(0)
+        for what in ("policy", "tls", "config"):
             self._reload.labels(what).set(1)
 
-    def policy(self, digest: str) -> None:
+    def known(self, routes: Iterable[tuple[str, str]], sts_misfits: Mapping[str, bool]) -> None:
+        """routes: label and mailstore, of all of them. sts_misfits: domain -> whether the MTA-STS policy that the node
+        serves for it leaves out this host."""
+        for route, mailstore in routes:
+            self._accepts_all.labels(route, mailstore).set(0)
+        for domain, odd in sts_misfits.items():
+            self._sts.labels(domain).set(1 if odd else 0)
+
+    def policy(self, digest: str, generation: int = 0) -> None:
         """This policy is in force now."""
-        if self._digest and self._digest != digest:
-            self._policy.labels(self._digest).set(0)
-        self._policy.labels(digest).set(1)
-        self._digest = digest
+        now = digest, str(generation)
+        if self._in_force is not None and self._in_force != now:
+            self._policy.labels(*self._in_force).set(0)
+        self._policy.labels(*now).set(1)
+        self._in_force = now
 
     def policy_mismatch(self, odd: bool) -> None:
         """Whether this node's policy is not the cluster's."""
@@ -302,6 +321,7 @@ class NodeMetrics:
     def reloaded(self, what: str, ok: bool) -> None:
         """A reload of ``what`` (policy, tls) worked or not."""
         self._reload.labels(what).set(1 if ok else 0)
+        self._reloads.labels(what, "ok" if ok else "failed").inc()
 
     def worker_gone(self, pid: int) -> None:
         """Its gauges count no more; its counters stay in the sums."""
@@ -321,9 +341,3 @@ class NodeMetrics:
     def close(self) -> None:
         """Remove the folder."""
         shutil.rmtree(self._folder, ignore_errors=True)
-
-
-def _registry() -> Any:
-    from prometheus_client import CollectorRegistry
-
-    return CollectorRegistry()

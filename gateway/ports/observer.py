@@ -25,12 +25,21 @@ class Observer(Protocol):
         """A reply left: verb in upper case, code, reason (key of REPLIES, '' for plain protocol replies)."""
         ...
 
-    def connection(self, family: int, result: str) -> None:
-        """A connection came. family 4 or 6; result: accepted, refused_limit, refused_drain, proxy_error, probe."""
+    def connection(self, family: int, result: str, listener: str = "") -> None:
+        """A connection came. family 4 or 6; result: accepted, refused_limit, refused_drain, proxy_error, probe; or an
+        accepted one talked before it was greeted: pregreet."""
         ...
 
-    def session_ended(self, seconds: float, ended: str) -> None:
-        """A session ended. ended: quit, timeout, lost, refused, drained, error."""
+    def greeted(self, seconds: float) -> None:
+        """Our greeting is said, so long after the connection was made."""
+        ...
+
+    def held(self, seconds: float) -> None:
+        """A client was held for so long, before the greeting or before a reply."""
+        ...
+
+    def session_ended(self, seconds: float, ended: str, session: str = "") -> None:
+        """A session ended. ended: quit, timeout, lost, refused, drained, error. session: its id, where it has one."""
         ...
 
     def tls_handshake(self, side: str, version: str, result: str) -> None:
@@ -45,6 +54,10 @@ class Observer(Protocol):
         """One hand-over. result: delivered, deferred, refused, maybe, or the Why of a port failure."""
         ...
 
+    def mailstore_reply(self, mailstore: str, phase: str, code: int) -> None:
+        """A mailstore replied. phase: greeting, hello, starttls, xclient, mail, rcpt, data, dot, other."""
+        ...
+
 
 class NullObserver:
     """Watches nothing: for explain and for tests."""
@@ -55,10 +68,16 @@ class NullObserver:
     def reply(self, verb: str, code: int, reason: str) -> None:
         """Nothing."""
 
-    def connection(self, family: int, result: str) -> None:
+    def connection(self, family: int, result: str, listener: str = "") -> None:
         """Nothing."""
 
-    def session_ended(self, seconds: float, ended: str) -> None:
+    def greeted(self, seconds: float) -> None:
+        """Nothing."""
+
+    def held(self, seconds: float) -> None:
+        """Nothing."""
+
+    def session_ended(self, seconds: float, ended: str, session: str = "") -> None:
         """Nothing."""
 
     def tls_handshake(self, side: str, version: str, result: str) -> None:
@@ -68,4 +87,7 @@ class NullObserver:
         """Nothing."""
 
     def mailstore_attempt(self, mailstore: str, result: str, seconds: float) -> None:
+        """Nothing."""
+
+    def mailstore_reply(self, mailstore: str, phase: str, code: int) -> None:
         """Nothing."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from ipaddress import ip_network
@@ -49,10 +50,12 @@ class Turned:
 class Slots:
     """So many clients of a worker may be held at a time (slow replies to errors, the wait before the greeting)."""
 
-    __slots__ = ("free",)
+    __slots__ = ("_on_held", "free", "taken")
 
-    def __init__(self, free: int) -> None:
+    def __init__(self, free: int, on_held: Callable[[float], None] = lambda _seconds: None) -> None:
         self.free = free
+        self.taken = 0
+        self._on_held = on_held
 
     async def hold(self, wait: Awaitable[None]) -> bool:
         """Do this waiting in a slot. False: none is free, nobody waits."""
@@ -61,10 +64,14 @@ class Slots:
                 wait.close()
             return False
         self.free -= 1
+        self.taken += 1
+        since = time.monotonic()
         try:
             await wait
         finally:
             self.free += 1
+            self.taken -= 1
+            self._on_held(time.monotonic() - since)
         return True
 
 
@@ -78,6 +85,7 @@ class Door:
         self._listener = listener
         self._wire = wire
         self._send = send
+        self._since = time.monotonic()
         self._held = 0.0
         self._family = 0
         self._uncounted = False
@@ -89,7 +97,7 @@ class Door:
 
     async def open(self, session: Session, ends: Endpoints) -> Connection | Turned:
         """Who it is, if it may come in. A probe has been served then."""
-        server, observer = self._server, self._server.services.observer
+        server = self._server
         known = await self._identify(ends)
         while isinstance(known, Probe):
             ended = await self._answer(known)
@@ -108,7 +116,7 @@ class Door:
         refused = server.admit(session, known, speaks_for_others=self.may_xclient)
         if refused is not None:
             result, reply = refused
-            observer.connection(self._family, result)
+            self._count(self._family, result)
             return Turned(reply, "drained" if result == "refused_drain" else "refused")
         # a check without a header looks like a client until it ends without mail
         self._uncounted = True
@@ -123,7 +131,7 @@ class Door:
             ended = await answer_probe(self._wire, self._send, probe, hostname, server.turns_away)
         finally:
             if ended != HEADER:
-                server.services.observer.connection(probe.connection.client_ip.version, "probe")
+                self._count(probe.connection.client_ip.version, "probe")
         return ended
 
     async def _identify(self, ends: Endpoints) -> Connection | Probe | Refusal:
@@ -135,25 +143,28 @@ class Door:
         except ClientLost:
             if not self._wire.received and self._listener.trusts(ends.peer_ip):
                 # some checks only connect
-                services.observer.connection(ends.peer_ip.version, "probe")
+                self._count(ends.peer_ip.version, "probe")
             raise
+
+    def _count(self, family: int, result: str) -> None:
+        self._server.services.observer.connection(family, result, self._listener.name)
 
     def is_client(self) -> None:
         """It is one, and no balancer's check: count it, once."""
         if self._uncounted:
             self._uncounted = False
-            self._server.services.observer.connection(self._family, "accepted")
+            self._count(self._family, "accepted")
 
     def close(self) -> None:
         """The session is over."""
         if self._uncounted:
             self._uncounted = False
-            self._server.services.observer.connection(self._family, "probe")
+            self._count(self._family, "probe")
 
     def _refuse(self, refusal: Refusal) -> Turned:
         client = refusal.connection.client_ip
         log.warning("%s: %s", client, refusal.why)
-        self._server.services.observer.connection(client.version, "proxy_error")
+        self._count(client.version, "proxy_error")
         reception = Reception(self._server.services, refusal.connection)
         return Turned(reception.refuse_connection("proxy-protocol", refusal.why), "refused")
 
@@ -190,6 +201,8 @@ class Door:
             return self._refuse(stranger)
         if self._wire.buffer:
             reception.talked_early()
+            self._count(connection.client_ip.version, "pregreet")
+        self._server.services.observer.greeted(time.monotonic() - self._since)
         return greeting
 
     def owes_greeting(self) -> bool:

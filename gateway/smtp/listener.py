@@ -27,10 +27,13 @@ from gateway.smtp.identify import HeaderUse, Listener
 from gateway.smtp.idle import Idle
 from gateway.smtp.session import Session, session_template
 from gateway.smtp.tls import limit_tls_memory
+from gateway.smtp.traced import TracedSession, Tracer
 
 log = logging.getLogger("mxgw.smtp")
 
 BACKLOG: Final = 1024
+ACCEPT_AT_ONCE: Final = 64
+"""In a flood open sessions have their turn between so many new ones, and those that left at once are noticed."""
 LAST_WORDS: Final = 3.0
 """Seconds in which the last that connected before the sockets closed hear their 421."""
 SEND_BUFFER_OCTETS: Final = 32 * 1024
@@ -87,14 +90,18 @@ class SmtpServer:
         self._listening: list[tuple[socket.socket, Callable[[], Session]]] = []
         self._sessions: set[Session] = set()
         self._clients: Counter[Address | IPv4Network | IPv6Network] = Counter()
-        self.slots = Slots(tarpit_slots)
+        self.slots = Slots(tarpit_slots, services.observer.held)
         self._headroom = Headroom(services.limits.memory_percent, services.limits.memory_octets, clock=time.monotonic)
         self._client_of: dict[Session, Address] = {}
         self.idle = Idle(services.limits.command_timeout)
         self._handovers: set[asyncio.Task[Any]] = set()
         self._changed = asyncio.Event()
         self._template: dict[str, Any] | None = None
+        self.tracer = Tracer(self._seen)
         limit_tls_memory()
+
+    def _seen(self) -> list[tuple[str, Address, float]]:
+        return [seen for one in self._sessions if isinstance(one, TracedSession) and (seen := one.seen())]
 
     def turns_away(self) -> bool:
         """Whether new sessions hear 421 now."""
@@ -104,6 +111,11 @@ class SmtpServer:
     def sessions(self) -> int:
         """How many sessions there are now, those being refused included."""
         return len(self._sessions)
+
+    @property
+    def sessions_by_listener(self) -> Counter[str]:
+        """The same by the listener's name."""
+        return Counter(session.listener for session in self._sessions)
 
     @property
     def addresses(self) -> tuple[tuple[str, int], ...]:
@@ -125,9 +137,11 @@ class SmtpServer:
         listener = Listener(name, tuple(proxy_trusted), direct, header, tuple(xclient))
 
         def session() -> Session:
-            return Session(self, listener, template)
+            return TracedSession(self, listener, template)
 
-        server = await asyncio.get_running_loop().create_server(session, sock=sock, backlog=BACKLOG)
+        server = await asyncio.get_running_loop().create_server(session, sock=sock, backlog=ACCEPT_AT_ONCE)
+        # asyncio has one number for both: so many are accepted in a row, so many may queue
+        sock.listen(BACKLOG)
         self._servers.append(server)
         self._listening.append((sock, session))
 

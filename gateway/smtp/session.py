@@ -72,7 +72,7 @@ class Session(SMTP):
         vars(self).update(template)
         loop = asyncio.get_running_loop()
         asyncio.StreamReaderProtocol.__init__(self, None, loop=loop)  # type: ignore[arg-type]  # no reader: see Wire
-        self._server = server
+        self._server, self.listener = server, listener.name
         self._limits = server.services.limits
         self._wire = Wire(loop)
         self._door = Door(server, listener, self._wire, self._send)
@@ -149,7 +149,8 @@ class Session(SMTP):
         if self._transfer is not None:
             self._transfer.drop()
         self._server.leave(self)
-        self._server.services.observer.session_ended(self.loop.time() - self._started, ended)
+        observer = self._server.services.observer
+        observer.session_ended(self.loop.time() - self._started, ended, self._id.partition("-")[0])
 
     async def _close_reception(self) -> None:
         if self._reception is not None:

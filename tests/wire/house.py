@@ -41,10 +41,10 @@ class Watcher(NullObserver):
     def transaction(self, record: Any) -> None:
         self.records.append(record)
 
-    def session_ended(self, seconds: float, ended: str) -> None:
+    def session_ended(self, seconds: float, ended: str, session: str = "") -> None:
         self.ended.append(ended)
 
-    def connection(self, family: int, result: str) -> None:
+    def connection(self, family: int, result: str, listener: str = "") -> None:
         self.connections.append(result)
 
     def tls_handshake(self, side: str, version: str, result: str) -> None:
