@@ -34,10 +34,10 @@ def merged(values: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, An
     return result
 
 
-def rendered(values: Mapping[str, Any], chart: Path = CHART) -> list[Object]:
+def rendered(values: Mapping[str, Any], chart: Path = CHART, release: str = RELEASE) -> list[Object]:
     """Every object. Raises helm_python.HelmError."""
     with helm_python.Chart.load(chart) as loaded:
-        texts = loaded.render(dict(values), name=RELEASE, namespace=NAMESPACE)
+        texts = loaded.render(dict(values), name=release, namespace=NAMESPACE)
     files = [text for name, text in texts.items() if not name.endswith("NOTES.txt")]
     return [found for text in files for found in yaml.safe_load_all(text) if found]
 
@@ -48,9 +48,9 @@ def one(objects: list[Object], kind: str, name: str = FULL) -> Object:
 
 
 def workload(objects: list[Object]) -> Object:
-    (found,) = [
-        each for each in objects if each["kind"] in ("DaemonSet", "Deployment") and each["metadata"]["name"] == FULL
-    ]
+    """The DaemonSet or the Deployment of the nodes."""
+    kinds = [each for each in objects if each["kind"] in ("DaemonSet", "Deployment")]
+    (found,) = [each for each in kinds if each["metadata"]["labels"]["app.kubernetes.io/component"] == "node"]
     return found
 
 
