@@ -23,6 +23,7 @@ PACKAGES = {
     "ip": "iproute2",
     "exim4": "exim4-daemon-light",
     "setpriv": "util-linux",
+    "strace": "strace",
     "systemd-analyze": "systemd",
     "systemd-sysusers": "systemd",
     "systemd-tmpfiles": "systemd",

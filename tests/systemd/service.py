@@ -30,6 +30,28 @@ def unit(name: str) -> dict[str, list[str]]:
     return found
 
 
+def _calls(group: str) -> set[str]:
+    """The system calls of one of systemd's groups, and of the groups in it."""
+    text = subprocess.run(
+        [need("systemd-analyze"), "syscall-filter", "--no-pager", group], capture_output=True, text=True, check=True
+    ).stdout
+    words = {line.strip() for line in text.splitlines()[1:] if line.strip() and not line.strip().startswith("#")}
+    found = {word for word in words if not word.startswith("@")}
+    for inner in words - found:
+        found |= _calls(inner)
+    return found
+
+
+def refused_calls() -> set[str]:
+    """What SystemCallFilter of mxgw.service refuses, of all calls that systemd knows."""
+    allowed: set[str] = set()
+    for value in unit("mxgw.service")["SystemCallFilter"]:
+        words = value.removeprefix("~").split()
+        calls = {call for word in words for call in (_calls(word) if word.startswith("@") else {word})}
+        allowed = allowed - calls if value.startswith("~") else allowed | calls
+    return _calls("@known") - allowed - _calls("@default")
+
+
 class Service:
     """``Service(folder, settings)``: sockets first, then ``start`` as often as wanted. Time runs faster for the watchdog:
     ``watchdog`` seconds in place of those of the unit."""
@@ -45,6 +67,7 @@ class Service:
         threading.Thread(target=self._read, daemon=True).start()
         self.process: subprocess.Popen[bytes] | None = None
         self.output = folder / "output"
+        self.refused = folder / "refused"
 
     def _open(self, value: str) -> socket.socket:
         """As the unit says, but on this machine only and on a port of the test."""
@@ -83,12 +106,18 @@ class Service:
     def _environment(self) -> dict[str, str]:
         return {key: value for key, value in os.environ.items() if not key.startswith("MXGW_")}
 
-    def start(self, sockets: Sequence[socket.socket] | None = None) -> None:
-        """ExecStart, without any capability."""
+    def start(self, sockets: Sequence[socket.socket] | None = None, filtered: bool = False) -> None:
+        """ExecStart, without any capability. filtered: calls that SystemCallFilter refuses fail with EPERM as they would,
+        and stand in ``refused``; strace does that, and is no parent of the node."""
         passed = self.sockets if sockets is None else sockets
         names = ":".join(self.listening["FileDescriptorName"] * len(passed))
         bare = ["--no-new-privs", "--inh-caps=-all", *(["--bounding-set=-all"] if os.geteuid() == 0 else [])]
         fds, command = [sock.fileno() for sock in passed], self.command("ExecStart")
+        if filtered:
+            assert self.service["SystemCallErrorNumber"] == ["EPERM"]
+            calls = ",".join(f"?{call}" for call in sorted(refused_calls()))
+            strace = [need("strace"), "-D", "-f", "-qq", "--seccomp-bpf", "-o", str(self.refused)]
+            bare += ["--", *strace, "-e", f"inject={calls}:error=EPERM", "-e", f"trace={calls}", "-e", "signal=none"]
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(
                 [need("setpriv"), *bare, sys.executable, str(LAUNCH), ",".join(map(str, fds)), names, *command],

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from debian import need
-from service import PROGRAM, UNITS, unit
+from service import PROGRAM, UNITS, refused_calls, unit
 
 from gateway.config.limits_section import LimitsSettings
 
@@ -35,6 +35,13 @@ def test_the_service_is_exposed_to_little() -> None:
     text = said(need("systemd-analyze"), "security", "--offline=true", "--no-pager", str(UNITS / "mxgw.service"))
     (score,) = re.findall(r"Overall exposure level for mxgw.service: ([0-9.]+)", text)
     assert float(score) < MOST, text
+
+
+def test_calls_that_no_node_needs_are_refused() -> None:
+    refused = refused_calls()
+    assert {"mount", "ptrace", "bpf", "init_module", "setuid", "chown", "sched_setaffinity", "reboot"} <= refused
+    # prlimit64: room for sessions among the open files
+    assert not refused & {"accept4", "openat", "clone3", "execve", "prlimit64", "kill", "epoll_wait"}
 
 
 def test_user_and_folders_can_be_made(tmp_path: Path) -> None:
