@@ -35,6 +35,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rcpt", action="append", default=[], metavar="ADDRESS", help="ask for it; repeat")
     parser.add_argument("--from", dest="reverse_path", default="", metavar="ADDRESS", help="default: the null one")
     parser.add_argument("--foreign", default=_FOREIGN, metavar="ADDRESS", help=f"for the relay test; {_FOREIGN}")
+    parser.add_argument("--known-only", action="store_true", help="do not ask for a mailbox that does not exist")
     parser.add_argument("--slow", type=float, default=5.0, metavar="SECONDS", help="a later greeting is a warning; 5")
     outward_arguments(parser)
 
@@ -89,7 +90,7 @@ def _questions(args: argparse.Namespace, target: str) -> tuple[tuple[Question, .
     wanted = args.rcpt or [f"postmaster@{domain}"]
     same = tuple(Question(one, sender, one) for one in wanted)
     # once an address only: many unknown recipients would look like a dictionary attack
-    nobody = (Question("nobody", sender, f"{_NOBODY}@{domain}"),) if domain else ()
+    nobody = (Question("nobody", sender, f"{_NOBODY}@{domain}"),) if domain and not args.known_only else ()
     return same, (*nobody, relay)
 
 

@@ -197,6 +197,9 @@ def _tls_faults(document: Document, tls: object, folder: Path) -> Iterator[Fault
         files = {key: folder / pair[key] for key in ("certificate", "key") if isinstance(pair.get(key), str)}
         for key, problem, remedy in file_faults(files):
             yield document.fault((*path, key), problem, remedy)
+    if isinstance(tls.get("next_key"), str):
+        for _, problem, remedy in file_faults({"key": folder / tls["next_key"]}):
+            yield document.fault(("tls", "next_key"), problem, remedy)
 
 
 def _arc_faults(document: Document, data: Mapping[str, Any], folder: Path) -> Iterator[Fault]:

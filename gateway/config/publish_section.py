@@ -5,10 +5,10 @@ Known gaps: one set of MX hosts and one MTA-STS policy for all domains of the cl
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from gateway.config.place import Address, split_address
 from gateway.mail.address import AddressError, parse_domain, parse_mailbox
@@ -34,6 +34,14 @@ def _mailbox(text: str) -> str:
     return text
 
 
+def _ip(value: object) -> object:
+    # one sentence instead of one for each member of the union
+    try:
+        return ip_address(str(value))
+    except ValueError as error:
+        raise ValueError("must be an IPv4 or IPv6 address") from error
+
+
 def _begins(words: str, text: str) -> str:
     if text and not text.lower().startswith(words.lower()):
         raise ValueError(f"must begin with {words}")
@@ -49,7 +57,9 @@ class MxSettings(BaseModel):
 
     host: Annotated[str, AfterValidator(_name)] = Field(description="its name")
     preference: int = Field(10, ge=0, le=65535, description="the lowest is tried first; equal ones share the load")
-    addresses: tuple[IPv4Address | IPv6Address, ...] = Field((), description="public addresses, of both families")
+    addresses: tuple[Annotated[IPv4Address | IPv6Address, BeforeValidator(_ip)], ...] = Field(
+        (), description="public addresses, of both families"
+    )
 
 
 class PublishSettings(BaseModel):

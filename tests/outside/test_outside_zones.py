@@ -78,3 +78,14 @@ def test_each_mx_host_has_both_families_tlsa_and_reverse_names(stem: str):
                     if pointer.is_subdomain(z.origin) and (rdataset := z.get_rdataset(pointer, "PTR"))
                 ]
                 assert any(ptr.target == host for rdataset in found for ptr in rdataset), f"{host} {one.address}"
+
+
+def test_two_name_servers_can_be_compared(capsys: pytest.CaptureFixture[str]):
+    def told(zone: str) -> object:
+        with NsdServer({"example.com": zone, "113.0.203.in-addr.arpa": text("reverse-203.0.113")}) as nsd:
+            asked = ["--resolver", "{}:{}".format(*nsd.address), "--dns-only", "-o", "json"]
+            main(["check-domain", "example.com", *asked])
+        return json.loads(capsys.readouterr().out)
+
+    assert told(text("equal-mx")) == told(text("equal-mx"))
+    assert told(text("equal-mx")) != told(text("equal-mx").replace("MX 10 mx2", "MX 20 mx2"))
