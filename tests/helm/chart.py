@@ -42,6 +42,13 @@ def rendered(values: Mapping[str, Any], chart: Path = CHART, release: str = RELE
     return [found for text in files for found in yaml.safe_load_all(text) if found]
 
 
+def notes(values: Mapping[str, Any]) -> str:
+    """What Helm says after it has installed the chart."""
+    with helm_python.Chart.load(CHART) as loaded:
+        texts = loaded.render(dict(values), name=RELEASE, namespace=NAMESPACE)
+    return texts["mxgw/templates/NOTES.txt"]
+
+
 def one(objects: list[Object], kind: str, name: str = FULL) -> Object:
     (found,) = [each for each in objects if each["kind"] == kind and each["metadata"]["name"] == name]
     return found

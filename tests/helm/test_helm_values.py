@@ -12,7 +12,7 @@ from typing import Any
 
 import helm_python
 import pytest
-from chart import CHART, CI, ROOT, load, merged, rendered
+from chart import CHART, CI, ROOT, load, merged, notes, rendered
 
 VALUES = CHART / "values.yaml"
 README = CHART / "README.md"
@@ -133,6 +133,7 @@ def test_the_schema_refuses(change: dict[str, Any], said: str) -> None:
         ("loadbalancer", {"tls": {"existingSecret": "x"}}, "existingSecret and certificate.create exclude"),
         ("trial", {"tls": {"certificate": {"create": True}}}, "name the issuer"),
         ("loadbalancer", {"arc": {"selector": ""}}, "arc: domain and selector"),
+        ("hostnetwork", {"metrics": {"podMonitor": {"enabled": True}}}, "admin port is on 127.0.0.1"),
         ("trial", {"policy": {"existingConfigMap": "x"}}, "policy: inline and existingConfigMap exclude"),
     ],
 )
@@ -152,6 +153,20 @@ def test_rules_and_dashboards_are_those_of_deploy(there: str, here: str, pattern
         for name in files:
             shutil.copyfile(source / name, copy / name)
     assert {file.name: file.read_bytes() for file in copy.glob(pattern)} == files
+
+
+def test_the_notes_say_what_to_do_next_and_what_should_not_stay_so() -> None:
+    text = notes(CI["daemonset"])
+    assert "kubectl -n mail rollout status daemonset/mx-mxgw\n" in text
+    assert "helm -n mail test mx\n" in text
+    assert "privileged" in text
+    assert "WARNING" not in text
+    trial = notes(CI["trial"])
+    assert re.findall(r"(?m)^WARNING: (\S+ \S+)", trial) == ["secret.existingSecret is", "the bundled", "no certificate:"]
+    hidden = {"exposure": {"mode": "loadBalancer", "externalTrafficPolicy": "Cluster"}}
+    assert "do not see who their clients are" in notes(merged(CI["trial"], hidden))
+    assert "redis.mode is none" in notes(merged(CI["trial"], {"redis": {"mode": "none"}}))
+    assert "WARNING" not in notes(CI["loadbalancer"])
 
 
 def test_the_version_is_the_applications() -> None:

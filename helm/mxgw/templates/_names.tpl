@@ -99,5 +99,8 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- fail "tls.certificate.dnsNames: the chart does not know the hosts' names" -}}
 {{- end -}}
 {{- if and $v.arc.existingSecret (not (and $v.arc.domain $v.arc.selector)) -}}{{- fail "arc: domain and selector belong to the key" -}}{{- end -}}
+{{- if and (eq $v.exposure.mode "hostNetwork") (or $v.metrics.serviceMonitor.enabled $v.metrics.podMonitor.enabled) (not $v.settings.admin) -}}
+{{- fail "metrics: with hostNetwork the admin port is on 127.0.0.1; say with settings.admin.address which address of the host Prometheus may reach" -}}
+{{- end -}}
 {{- if and $v.policy.inline $v.policy.existingConfigMap -}}{{- fail "policy: inline and existingConfigMap exclude each other" -}}{{- end -}}
 {{- end -}}
