@@ -137,7 +137,7 @@ def show_report(
         return code
     order = list(Level)
     shown = sorted(lines, key=lambda line: order.index(line.level))
-    rows = [("", "ABOUT", "WHO", "WHAT")]
+    rows = [("LEVEL", "ABOUT", "WHO", "WHAT")]
     rows += [(line.level.value, line.about, _printable(line.subject), _printable(line.text)) for line in shown]
     show_columns(rows)
     counts = ", ".join(f"{number} {level}" for level, number in counted(lines).items() if number)

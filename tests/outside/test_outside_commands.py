@@ -79,7 +79,7 @@ def test_a_swapped_preference_and_a_missing_address_show_beside_the_settings(wor
 def test_people_get_a_table_with_the_worst_last(world, capsys):
     assert world.run("check-domain", "example.net", "--dns-only") == 1
     rows = capsys.readouterr().out.splitlines()
-    assert rows[0].split() == ["ABOUT", "WHO", "WHAT"]
+    assert rows[0].split() == ["LEVEL", "ABOUT", "WHO", "WHAT"]
     assert rows[1].startswith("ok ")
     assert rows[-2].startswith("error ")
     assert " error" in rows[-1]
