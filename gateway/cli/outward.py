@@ -14,6 +14,7 @@ import os
 import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,7 +23,7 @@ from gateway.cli.sysexits import UNAVAILABLE, USAGE
 
 if TYPE_CHECKING:
     from gateway.config import Settings
-    from gateway.outside.hosts import MxSet
+    from gateway.outside.hosts import MxHost, MxSet
     from gateway.outside.mta_sts import StsPolicy
     from gateway.outside.report import Line
     from gateway.ports.dns import Resolver
@@ -41,6 +42,7 @@ def outward_arguments(parser: argparse.ArgumentParser, *, smtp: bool = True, htt
     )
     if smtp:
         parser.add_argument("--port", type=int, default=25, metavar="N", help="SMTP port of the MX hosts; default 25")
+        parser.add_argument("--family", type=int, choices=(4, 6), help="visit IPv4 or IPv6 addresses only")
         parser.add_argument("--ca", metavar="FILE", help="trust these CAs (PEM) in place of the system's")
         parser.add_argument("--timeout", type=float, default=15.0, metavar="SECONDS", help="for an answer; default 15")
         parser.add_argument("--hello", default="", metavar="NAME", help="our name in EHLO; default: this machine's")
@@ -104,6 +106,11 @@ def hello_of(args: argparse.Namespace, settings: Settings | None) -> str:
     return str(args.hello) or (settings.hostname if settings else socket.getfqdn())
 
 
+def addresses_of(args: argparse.Namespace, host: MxHost) -> list[str]:
+    """Those to visit."""
+    return [one for one in host.addresses if args.family in (None, ip_address(one).version)]
+
+
 async def smtp_lines(
     args: argparse.Namespace, settings: Settings | None, found: MxSet, policy: StsPolicy | None
 ) -> list[Line]:
@@ -115,7 +122,7 @@ async def smtp_lines(
     verifying = Offer(offer.hello, offer.timeout, verify=True, ca=args.ca)
     lines: list[Line] = []
     for host in found.hosts:
-        places = [Place(host.name, address, args.port) for address in host.addresses]
+        places = [Place(host.name, address, args.port) for address in addresses_of(args, host)]
         visits = await asyncio.gather(*(asyncio.to_thread(visit, place, offer) for place in places))
         lines += agreement.certificates(host, visits, policy, time.time())
         again = [seen.place for seen in visits if seen.tls]

@@ -14,7 +14,15 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from gateway.cli.output import CommandError
-from gateway.cli.outward import domain_of, hello_of, outward_arguments, own_settings, show_report, with_dns
+from gateway.cli.outward import (
+    addresses_of,
+    domain_of,
+    hello_of,
+    outward_arguments,
+    own_settings,
+    show_report,
+    with_dns,
+)
 from gateway.cli.sysexits import USAGE
 
 if TYPE_CHECKING:
@@ -53,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     mx = with_dns(args, settings, lambda dns: _hosts(dns, target))
     same, once = _questions(args, target)
     plan = probe.Plan(Offer(hello_of(args, settings), args.timeout, ca=args.ca), args.connections, same, once)
-    seen: list[Seen] = asyncio.run(asyncio.to_thread(probe.probe, _places(mx, args.port), plan))
+    seen: list[Seen] = asyncio.run(asyncio.to_thread(probe.probe, _places(args, mx), plan))
     lines = probe.judged(seen, args.slow)
     lines += [unknown("addresses", host.name, "has no address") for host in mx.hosts if not host.addresses]
     if not mx.hosts:
@@ -67,10 +75,10 @@ async def _hosts(dns: Resolver, target: str) -> MxSet:
     return await mx_set(dns, target)
 
 
-def _places(mx: MxSet, port: int) -> list[Place]:
+def _places(args: argparse.Namespace, mx: MxSet) -> list[Place]:
     from gateway.outside.visit import Place
 
-    return [Place(host.name, address, port) for host in mx.hosts for address in host.addresses]
+    return [Place(host.name, address, args.port) for host in mx.hosts for address in addresses_of(args, host)]
 
 
 def _questions(args: argparse.Namespace, target: str) -> tuple[tuple[Question, ...], tuple[Question, ...]]:

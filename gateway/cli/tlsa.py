@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.cli.output import CommandError, config_argument, output_argument, show_json
 from gateway.cli.outward import (
+    addresses_of,
     domain_of,
     hello_of,
     needed_settings,
@@ -153,7 +154,7 @@ async def _visits(args: argparse.Namespace, settings: Settings | None, host: MxH
 
     hello = hello_of(args, settings)
     found: list[Visit] = []
-    for address in host.addresses:
+    for address in addresses_of(args, host):
         place = Place(host.name, address, args.port)
         first = await asyncio.to_thread(visit, place, Offer(hello, args.timeout))
         found.append(first)

@@ -116,6 +116,15 @@ def test_two_nodes_that_are_alike_pass_the_probe(world, capsys):
     assert ("addresses", f"{len(PLACES)} addresses", "all alike") in lines(found, "ok")
 
 
+def test_one_family_can_be_left_out_and_lines_are_for_programs(world, capsys):
+    assert world.run("probe", "example.com", "--family", "4", "--connections", "1", "-o", "jsonl") == 0
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    places = [one["address"] for one in found if one["schema"] == "mxgw/v1/probe.addresses"]
+    assert places == ["127.0.0.2", "127.0.0.3"]
+    assert found[-1]["schema"] == "mxgw/v1/probe"
+    assert found[-1]["exit"] == 0
+
+
 def test_a_pair_that_answers_differently_fails_the_probe(world, capsys):
     assert world.run("probe", "example.net", "--rcpt", "user@example.com", "--connections", "2", "-o", "json") == 1
     wrong = {subject: text for about, subject, text in lines(told(capsys), "error") if about == "addresses"}
