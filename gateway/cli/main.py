@@ -3,7 +3,7 @@
 Exit codes are those of sysexits(3): 0 fine, 1 ran well and the answer is no, 64 usage, 65 bad input, 69 not reachable,
 70 our fault, 75 try again, 78 settings or policy are wrong. A mistake of the operator never shows a traceback.
 
-Known gaps: no shell completion.
+Known gaps: none.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ COMMANDS = {
     "config": ("gateway.cli.config", "show the settings in force, or their schema"),
     "policy": ("gateway.cli.policy", "check, test and show policies, and roll them out"),
     "cluster": ("gateway.cli.cluster", "the nodes and whether they are alike; drain one, let it serve again"),
-    "explain": ("gateway.cli.explain", "say what would happen to a message, and why"),
+    "explain": ("gateway.cli.explain", "say what would happen to a message, or why a decision was made: explain ID"),
+    "track": ("gateway.cli.track", "find messages by address, client, Message-ID or the id of a reply"),
+    "trace": ("gateway.cli.trace", "look at the dialogs of a client while they happen"),
+    "tail": ("gateway.cli.tail", "show decisions as they are made"),
     "replay": ("gateway.cli.replay", "live recorded transactions again, offline, and show each difference"),
     "send": ("gateway.cli.send", "send one message and show the dialog"),
     "rcpt": ("gateway.cli.rcpt", "ask for a recipient, or forget what is known of one"),
@@ -47,6 +50,7 @@ COMMANDS = {
     "dkim": ("gateway.cli.dkim", "do the signatures of a message hold?"),
     "dmarc": ("gateway.cli.dmarc", "which DMARC policy applies to a domain?"),
     "authres": ("gateway.cli.authres", "what do a message's Authentication-Results say, and what would ours?"),
+    "completion": ("gateway.cli.completion", "print a script that completes commands, for bash, zsh or fish"),
     "version": ("gateway.cli.version", "show the version"),
 }
 """Command -> module and help. A module is imported when its command is called, so that --help stays quick."""
@@ -54,6 +58,12 @@ COMMANDS = {
 
 class Parser(argparse.ArgumentParser):
     """argparse with the exit code of sysexits."""
+
+    def format_help(self) -> str:
+        """argparse's own text, and examples."""
+        from gateway.cli.examples import shown_for
+
+        return super().format_help() + shown_for(self.prog)
 
     def error(self, message: str) -> NoReturn:
         """Say what was wrong with the command line and leave with 64."""
@@ -63,13 +73,18 @@ class Parser(argparse.ArgumentParser):
 
 def parser_for(argv: Sequence[str]) -> Parser:
     """The parser with the arguments of the one command that ``argv`` names."""
+    called = next((word for word in argv if not word.startswith("-")), None)
+    return parser_with((called,) if called else ())
+
+
+def parser_with(names: Sequence[str]) -> Parser:
+    """The parser of all commands, with the arguments of those named."""
     parser = Parser(prog="mxgw", description="The inbound edge of e-mail.")
     parser.add_argument("--version", action="version", version=f"mxgw {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
-    called = next((word for word in argv if not word.startswith("-")), None)
     for name, (module, text) in COMMANDS.items():
         command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-        if name == called:
+        if name in names:
             importlib.import_module(module).arguments(command)
             command.set_defaults(module=module)
     return parser

@@ -1,6 +1,7 @@
-"""What commands print: aligned columns for people, one JSON object with its schema's name for programs.
+"""What commands print: columns for people (a table on a terminal), JSON with its schema's name for programs.
 
-Text may change from one version to the next; JSON keeps its meaning while its ``schema`` stays the same.
+Text may change from one version to the next; JSON keeps its meaning while its ``schema`` stays the same: fields may be
+added, none is taken away or given another meaning under that name.
 
 Known gaps: none.
 """
@@ -12,11 +13,16 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from gateway.yamlfile import FaultsError
+
+
+FORMS: Final = ("text", "json", "jsonl")
+_AS_LINES: ContextVar[bool] = ContextVar("as_lines", default=False)
 
 
 class CommandError(Exception):
@@ -27,9 +33,26 @@ class CommandError(Exception):
         super().__init__(text)
 
 
+class _Form(argparse.Action):
+    """jsonl is json to the commands; only the printing differs."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,  # noqa: ARG002
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,  # noqa: ARG002
+    ) -> None:
+        _AS_LINES.set(values == "jsonl")
+        setattr(namespace, self.dest, "json" if values == "jsonl" else values)
+
+
 def output_argument(parser: argparse.ArgumentParser) -> None:
-    """Add ``--output text|json``."""
-    parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="for people or for programs")
+    """Add ``--output text|json|jsonl``."""
+    _AS_LINES.set(False)
+    parser.add_argument(
+        "-o", "--output", choices=FORMS, default="text", action=_Form, help="for people, or for programs (docs/cli.md)"
+    )
 
 
 def config_argument(parser: argparse.ArgumentParser) -> None:
@@ -49,15 +72,49 @@ def settings_path(given: Path | None) -> Path:
 
 
 def show_json(command: str, values: Mapping[str, Any]) -> None:
-    """Print the values as one JSON object that begins with its schema's name."""
-    print(json.dumps({"schema": f"mxgw/v1/{command}", **values}, indent=2, ensure_ascii=False, default=str))
+    """Print the values as one JSON object that begins with its schema's name; with ``--output jsonl`` one object a
+    line: first each member of the lists of objects (schema ``mxgw/v1/COMMAND.LIST``), then all else (``mxgw/v1/COMMAND``).
+    """
+    schema = f"mxgw/v1/{command}"
+    if not _AS_LINES.get():
+        print(json.dumps({"schema": schema, **values}, indent=2, ensure_ascii=False, default=str))
+        return
+    lists = {key: value for key, value in values.items() if _is_list_of_objects(value)}
+    for key, members in lists.items():
+        for member in members:
+            print(json.dumps({"schema": f"{schema}.{key}", **member}, ensure_ascii=False, default=str))
+    rest = {key: value for key, value in values.items() if key not in lists}
+    print(json.dumps({"schema": schema, **rest}, ensure_ascii=False, default=str))
+
+
+def _is_list_of_objects(value: object) -> bool:
+    return isinstance(value, list | tuple) and bool(value) and all(isinstance(one, dict) for one in value)
 
 
 def show_columns(rows: Sequence[Sequence[str]]) -> None:
-    """Print rows with aligned columns; the last column is not padded."""
-    widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))] if rows else []
-    for row in rows:
+    """Print rows as columns; a first row in capitals is their heading. On a terminal that takes colours a table with
+    folded cells; else (a pipe, NO_COLOR) aligned plain text, its last column not padded."""
+    cells = [tuple(printable(cell) for cell in row) for row in rows]
+    if not cells:
+        return
+    if on_terminal():
+        from gateway.cli.table import show_table
+
+        show_table(cells)
+        return
+    widths = [max(len(row[n]) for row in cells) for n in range(len(cells[0]))]
+    for row in cells:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def on_terminal() -> bool:
+    """Whether standard output is a terminal that may be sent colours (https://no-color.org)."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
+
+
+def printable(text: str) -> str:
+    """What a stranger wrote must not move the operator's cursor."""
+    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def show_faults(error: FaultsError) -> None:

@@ -31,6 +31,8 @@ PACKAGES = {
     "bird": "bird2",
     "birdc": "bird2",
     "curl": "curl",
+    "zsh": "zsh",
+    "fish": "fish",
     "unbound-checkconf": "unbound",
 }
 """Program -> package; the packages stand in deploy/debian-packages.txt."""
