@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import helm_python
 import pytest
-from chart import CHART, CI, ROOT, load, merged, notes, rendered
+import yaml
+from chart import CHART, CI, FULL, ROOT, load, merged, notes, one, rendered
 
 VALUES = CHART / "values.yaml"
 README = CHART / "README.md"
@@ -143,16 +143,23 @@ def test_what_no_schema_can_say_is_refused_too(base: str, change: dict[str, Any]
 
 
 @pytest.mark.parametrize(
-    ("there", "here", "pattern"), [("prometheus/rules", "rules", "*.y*ml"), ("grafana", "dashboards", "*.json")]
+    ("there", "here", "pattern"), [("prometheus", "rules", "*.y*ml"), ("grafana", "dashboards", "*.json")]
 )
 def test_rules_and_dashboards_are_those_of_deploy(there: str, here: str, pattern: str) -> None:
-    source, copy = ROOT / "deploy" / there, CHART / "files" / here
+    source, taken = ROOT / "deploy" / there, CHART / "files" / here
     files = {file.name: file.read_bytes() for file in source.glob(pattern)}
-    if os.environ.get("MXGW_UPDATE"):
-        copy.mkdir(parents=True, exist_ok=True)
-        for name in files:
-            shutil.copyfile(source / name, copy / name)
-    assert {file.name: file.read_bytes() for file in copy.glob(pattern)} == files
+    # a link, which Helm follows, also when it packs the chart
+    assert {file.name: file.read_bytes() for file in taken.glob(pattern)} == files
+    kind = "PrometheusRule" if here == "rules" else "ConfigMap"
+    prefix = f"{FULL}-" if here == "rules" else f"{FULL}-dashboard-"
+    objects = rendered(CI["loadbalancer"])
+    for name, octets in files.items():
+        stem = name.rpartition(".")[0].lower().removeprefix("mxgw-")
+        found = one(objects, kind, prefix + stem)
+        if here == "rules":
+            assert found["spec"]["groups"] == yaml.safe_load(octets)["groups"]
+        else:
+            assert json.loads(found["data"][name]) == json.loads(octets)
 
 
 def test_the_notes_say_what_to_do_next_and_what_should_not_stay_so() -> None:
@@ -180,4 +187,4 @@ def test_the_examples_are_not_packed(tmp_path: Path) -> None:
     with helm_python.Chart.load(CHART) as chart:
         names = {each["name"] for each in chart.files}
     assert "files/smtp_test.py" in names
-    assert not [name for name in names if name.startswith("ci/")]
+    assert not [name for name in names if name.startswith(("ci/", "files/rules/tests/"))]
