@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gateway.node.service_manager import ServiceManager
+from gateway.node.systemd import ServiceManager
 
 
 @pytest.fixture(params=["named", "abstract"])
