@@ -4,6 +4,7 @@ supervisor  binds the sockets, starts one worker per core, restarts what crashed
 worker      one process with one event loop: sessions, checks, hand-overs
 compose     from settings and policy to the services of a worker; also the ports of ``mxgw explain``
 channel     what supervisor and worker tell each other
+inherited   listening sockets that systemd passes; systemd: what it is told, and its watchdog
 
 Known gaps: the settings file is read once; a change of it needs a restart.
 """
