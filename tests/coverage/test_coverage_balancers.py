@@ -72,7 +72,9 @@ def test_weights_give_predictable_shares_and_a_table_keeps_a_client_with_its_nod
         balancer.wait(up)
         for name in numbered(10):
             send(front, name)
-    nodes.wait_records(10)
+    # address and port, as in the balancer's own log line
+    ends = {(record["client_ip"], record["client_port"]) for record in nodes.wait_records(10)}
+    assert len(ends) == 10
     assert shares() == [6, 2, 2]
 
     sticky = with_words(front, ports) + "    stick-table type ipv6 size 100k expire 30m\n    stick on src\n"
