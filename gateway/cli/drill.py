@@ -57,6 +57,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--patience", type=float, default=120.0, metavar="SECONDS", help="for what is owed; default 120"
     )
+    parser.add_argument("--settle", type=float, default=20.0, metavar="SECONDS", help="for the mailbox; default 20")
     parser.add_argument("--parallel", type=int, default=20, metavar="N", help="sessions at a time; default 20")
     parser.add_argument("--no-hold", dest="hold", action="store_false", help="final dots go on while the fault is made")
     parser.add_argument("--fault", metavar="COMMAND", help="makes the fault in your place")
@@ -121,6 +122,7 @@ async def _drill(args: argparse.Namespace, settings: Settings) -> Account:
         calm=args.calm,
         during=drill.during if args.during is None else args.during,
         patience=args.patience,
+        settle=args.settle,
         hold=args.hold,
         tell=lambda text: _tell(args, text),
         operator=lambda what, first: _operator(args, what, args.fault if first else args.mend),

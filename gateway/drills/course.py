@@ -18,7 +18,7 @@ from gateway.drills.mailbox import Mailbox
 from gateway.drills.probe import How, Seen
 
 _STEP = 0.05
-_HOLD, _CUT, _SETTLE = 10.0, 15.0, 20.0
+_FIRST, _HOLD, _CUT = 3.0, 10.0, 15.0
 
 
 class NotServedError(Exception):
@@ -28,8 +28,9 @@ class NotServedError(Exception):
 @dataclass(frozen=True, slots=True)
 class Course:
     """calm: seconds of flow before the fault and after its mending. during: seconds under the fault. patience: seconds
-    to wait for what is owed. hold: whether drills that hold sessions in DATA do so. operator: called with what to do,
-    returns when it is done. policies: node -> policy digest now, None where nobody can say."""
+    to wait for what is owed. settle: seconds that the mailstore may take until a message is in the mailbox. hold:
+    whether drills that hold sessions in DATA do so. operator: called with what to do, returns when it is done.
+    policies: node -> policy digest now, None where nobody can say."""
 
     drill: Drill
     load: Load
@@ -37,6 +38,7 @@ class Course:
     calm: float
     during: float
     patience: float
+    settle: float
     hold: bool
     tell: Callable[[str], None]
     operator: Callable[[str, bool], Awaitable[None]]
@@ -67,7 +69,7 @@ class Course:
 
     async def _calm(self) -> None:
         await asyncio.sleep(self.calm)
-        await _until(lambda: self.load.accepted_at.total() > 0, self.calm + _HOLD)
+        await _until(lambda: self.load.accepted_at.total() > 0, max(self.calm, _FIRST))
         if not self.load.accepted_at:
             said = ", ".join(self.load.replies) or "nobody answers"
             raise NotServedError(f"no message was accepted before the fault: {said}")
@@ -117,7 +119,7 @@ class Course:
 
     async def _arrived(self) -> Counter[str]:
         """What is in the mailbox; a little later than the replies, it may be."""
-        end = time.monotonic() + _SETTLE
+        end = time.monotonic() + self.settle
         goal = self.load.accepted_at.total()
         found = await self.mailbox.count()
         while len(found) < goal and time.monotonic() < end:

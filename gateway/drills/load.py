@@ -1,5 +1,7 @@
 """A constant flow of probes, each sent again as long as nobody has taken it: an honest sender with a short patience.
 
+Where no target could be reached, nothing is tried for the length of one pause, as senders do with a dead destination.
+
 Known gaps: the pause between attempts is constant; real senders wait longer each time.
 """
 
@@ -50,6 +52,8 @@ class Load:
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _room: asyncio.Semaphore = field(init=False)
     _flow: asyncio.Task[None] | None = None
+    _dead_until: float = 0.0
+    _failure: BaseException | None = None
 
     def __post_init__(self) -> None:
         self._room = asyncio.Semaphore(self.parallel)
@@ -73,14 +77,19 @@ class Load:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):
-            raise error
+            self._failure = error
 
     async def _send(self, probe: Probe) -> None:
         sent = Sent(probe.message_id, time.monotonic())
         self.sent.append(sent)
         octets = probe.octets()
         while True:
+            if (left := self._dead_until - time.monotonic()) > 0:
+                sent.troubled = True
+                await asyncio.sleep(left)
             async with self._room:
+                if self._dead_until > time.monotonic():
+                    continue
                 tried = await attempt(probe, octets, in_order(self.targets), self.gate, self.seen)
             sent.attempts += 1
             self._note(tried)
@@ -91,6 +100,8 @@ class Load:
                 sent.how, sent.ended = tried.how, time.monotonic()
                 return
             sent.how = tried.how
+            if tried.unreached == len(self.targets):
+                self._dead_until = time.monotonic() + self.retry
             await asyncio.sleep(self.retry)
 
     def _note(self, tried: Tried) -> None:
@@ -107,12 +118,15 @@ class Load:
         return sum(not sent.ended for sent in self.sent)
 
     async def stop(self, patience: float) -> None:
-        """Begin no more; wait so many seconds until nothing is owed, then give up."""
+        """Begin no more; wait so many seconds until nothing is owed, then give up. Raises what broke the flow."""
         if self._flow:
             self._flow.cancel()
             await asyncio.gather(self._flow, return_exceptions=True)
+            self._flow = None
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=patience)
         for task in set(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._failure:
+            raise self._failure
