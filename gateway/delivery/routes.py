@@ -168,7 +168,9 @@ class Router:
             except PortFailure as failure:
                 cause = failure.cause
                 failed = _unserved(failure)
-                self._observer.mailstore_attempt(used, cause.why.value, time.monotonic() - started)
+                # a message can be refused too
+                word = "unreachable" if cause.why is Why.REFUSED else cause.why.value
+                self._observer.mailstore_attempt(used, word, time.monotonic() - started)
                 log.warning("%s: %s took nothing: %s", tx.id, used, cause)
                 continue
             self._observer.mailstore_attempt(used, worst(result).value, time.monotonic() - started)

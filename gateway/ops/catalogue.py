@@ -34,7 +34,7 @@ LEDGER: Final = ("recorded", "delivered-before", "busy", "unavailable")
 PHASES: Final = (*(phase.value for phase in Phase), "read", "relay")
 WHYS: Final = tuple(why.value for why in Why)
 OUTCOMES: Final = tuple(outcome.value for outcome in Outcome)
-HANDED: Final = ("delivered", "deferred", "refused", "maybe", *WHYS)
+HANDED: Final = ("delivered", "deferred", "refused", "maybe", "unreachable", *(why for why in WHYS if why != "refused"))
 DNS: Final = ("ok", "nxdomain", "nodata", *WHYS)
 STORE_OPS: Final = (
     "greylist",

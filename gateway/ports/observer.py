@@ -51,7 +51,8 @@ class Observer(Protocol):
         ...
 
     def mailstore_attempt(self, mailstore: str, result: str, seconds: float) -> None:
-        """One hand-over. result: delivered, deferred, refused, maybe, or the Why of a port failure."""
+        """One hand-over. result: delivered, deferred, refused, maybe, or the Why of a port failure, of which
+        ``refused`` is called unreachable here."""
         ...
 
     def mailstore_reply(self, mailstore: str, phase: str, code: int) -> None:

@@ -51,6 +51,7 @@ class Journal:
     def reply(self, *_: Any) -> None: ...
 
     connection = session_ended = tls_handshake = tls_failure = mailstore_attempt = reply
+    greeted = held = mailstore_reply = reply
 
 
 class World:
