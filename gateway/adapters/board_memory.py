@@ -67,6 +67,12 @@ class MemoryBoard:
         found = (line for line in reversed(self._lines(journal)) if not before or line.number < before)
         return list(islice(found, limit))
 
+    async def forget(self, journal: str, before: float) -> None:
+        """From the old end."""
+        lines = self._lines(journal)
+        while lines and lines[0].time < before:
+            lines.popleft()
+
     async def now(self) -> float:
         """The clock's time."""
         return self._clock.now()

@@ -74,6 +74,11 @@ class RedisBoard:
             )
         return [_line(number, fields) for number, fields in found]
 
+    async def forget(self, journal: str, before: float) -> None:
+        """By the time in their numbers."""
+        async with self._link.mapped():
+            await self._link.client.xtrim(_key("journal", journal), minid=max(0, int(before * 1000)), approximate=False)
+
     async def now(self) -> float:
         """The server's TIME."""
         async with self._link.mapped():

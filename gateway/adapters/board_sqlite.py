@@ -88,6 +88,12 @@ class SqliteBoard:
         """Newest first."""
         return await self._lines(journal, "number < ?", int(before or 2**62), "DESC", limit)
 
+    async def forget(self, journal: str, before: float) -> None:
+        """By their time."""
+        await self._call(
+            lambda connection: connection.execute("DELETE FROM journal WHERE name = ? AND time < ?", (journal, before))
+        )
+
     async def now(self) -> float:
         """This host's clock."""
         return self._now()

@@ -1,6 +1,7 @@
 """``mxgw explain``: what would happen to a message and why, with every check, rule and reply; nothing is delivered.
 
 DNS and the mailstore's recipients are asked for real; with ``--zone`` or ``--offline`` nothing leaves the machine.
+``mxgw explain ID`` recalls a decision of the cluster instead (``cli.recall``).
 Without ``--config`` the recipients' domains count as ours and the packaged policy decides, or that of ``--policy``.
 
 Known gaps: a first contact is assumed, since the store of the running nodes is not asked.
@@ -28,10 +29,12 @@ if TYPE_CHECKING:
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The facts of a session, and where the answers come from."""
-    parser.add_argument("--ip", required=True, metavar="ADDRESS", help="the client's address")
+    parser.add_argument("id", nargs="?", metavar="ID", help="recall the decision with the id in the sender's bounce")
+    parser.add_argument("--log", type=Path, metavar="FILE", help="with ID: a node's JSON log in place of the board")
+    parser.add_argument("--ip", metavar="ADDRESS", help="the client's address")
     parser.add_argument("--helo", metavar="NAME", help="name in EHLO; default: the address literal")
-    parser.add_argument("--from", dest="reverse_path", required=True, metavar="ADDRESS", help="'' is the null one")
-    parser.add_argument("--rcpt", required=True, action="append", metavar="ADDRESS", help="may be repeated")
+    parser.add_argument("--from", dest="reverse_path", metavar="ADDRESS", help="'' is the null one")
+    parser.add_argument("--rcpt", action="append", metavar="ADDRESS", help="may be repeated")
     parser.add_argument("--file", type=Path, metavar="MSG.EML", help="content; absent: stop after RCPT")
     parser.add_argument("--tls", action="store_true", help="as if STARTTLS had been used")
     source = parser.add_mutually_exclusive_group()
@@ -45,6 +48,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Walk and tell."""
+    if args.id is not None:
+        from gateway.cli.recall import recall_decision
+
+        return recall_decision(args)
+    if args.ip is None or args.reverse_path is None or not args.rcpt:
+        raise CommandError(USAGE, "say ID, or --ip, --from and --rcpt")
     from gateway.node.policy_keeper import policy_now
     from gateway.policy.load import load, load_packaged
 

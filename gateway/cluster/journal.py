@@ -12,6 +12,7 @@ import json
 import logging
 import time
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -29,8 +30,12 @@ LINE_OCTETS: Final = 16 * 1024
 _LINE_RECORDS: Final = 100
 _GATHERED: Final = 2000
 _PAGE: Final = 100
-_DROPPED: Final = ("t", "t_checks", "t_mailstore", "level", "schema")
+_DROPPED: Final = ("level", "schema")
+_FORGET_PERIOD: Final = 60.0
+_LIVE_FLUSH: Final = 1.0
 _PLAIN_OCTETS: Final = 1024 * 1024
+_CUT: Final = 320
+_RECIPIENTS: Final = 5
 
 
 def seal_of(secret: bytes) -> Seal:
@@ -39,11 +44,13 @@ def seal_of(secret: bytes) -> Seal:
 
 
 def slim(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A record as the journal keeps it: without times by phase, and without findings where it is too big."""
+    """A record as the journal keeps it: without findings, and with the first recipients only, where it is too big."""
     kept = {key: value for key, value in record.items() if key not in _DROPPED}
     if len(json.dumps(kept, default=str)) > RECORD_OCTETS:
         shown = ("time", "event", "node", "sid", "qid", "client_ip", "result", "verdict", "reason", "policy")
         kept = {**{key: kept[key] for key in shown if key in kept}, "truncated": True}
+        long = {key: str(record[key])[:_CUT] for key in ("helo", "from", "msgid", "reply", "ms_reply") if key in record}
+        kept |= {**long, "rcpt": [str(address)[:_CUT] for address in record.get("rcpt", ())[:_RECIPIENTS]]}
     return kept
 
 
@@ -113,34 +120,49 @@ async def decisions(
 
 class DecisionDuty:
     """A node's part. lines: how many stay on the board, 0: nothing is kept. seconds: how long. flush: seconds after
-    which few records make a line too."""
+    which few records make a line too. live: whether somebody watches, so that lines are made each second. Where too
+    much has gathered, the oldest records go, and are counted."""
 
-    def __init__(self, board: Board, seal: Seal, node: str, lines: int, seconds: float, flush: float) -> None:
+    def __init__(
+        self,
+        board: Board,
+        seal: Seal,
+        node: str,
+        lines: int,
+        seconds: float,
+        flush: float,
+        live: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._board = board
         self._seal = seal
         self._node = node
         self._lines = lines
         self._seconds = seconds
         self._flush = flush
+        self._live = live
         self._gathered: list[Mapping[str, Any]] = []
         self._missed = 0
-        self._written = time.monotonic()
+        self._written = self._forgotten = time.monotonic()
 
     def hear(self, data: Mapping[str, Any]) -> None:
         """What a worker has decided."""
         if not self._lines:
             return
         self._missed += int(data["missed"])
-        room = _GATHERED - len(self._gathered)
-        self._gathered += data["records"][:room]
-        self._missed += max(0, len(data["records"]) - room)
+        self._gathered += data["records"]
+        if (surplus := len(self._gathered) - _GATHERED) > 0:
+            del self._gathered[:surplus]
+            self._missed += surplus
 
     async def turn(self) -> None:
         """Write what is due. Raises PortFailure."""
         while len(self._gathered) >= _LINE_RECORDS:
             await self._write()
-        if time.monotonic() - self._written >= self._flush:
+        if time.monotonic() - self._written >= (_LIVE_FLUSH if self._live() else self._flush):
             await self.leave()
+        if self._lines and time.monotonic() - self._forgotten >= _FORGET_PERIOD:
+            self._forgotten = time.monotonic()
+            await self._board.forget(JOURNAL, await self._board.now() - self._seconds)
 
     async def leave(self) -> None:
         """Write all. Raises PortFailure."""
@@ -162,28 +184,26 @@ class DecisionDuty:
 
 
 class Gatherer:
-    """In a worker: records for the supervisor. most: so many between two takes."""
+    """In a worker: records for the supervisor. most: so many between two takes; of more the oldest go."""
 
     def __init__(self, most: int = 200) -> None:
-        self._most = most
-        self._records: list[Mapping[str, Any]] = []
+        self._records: deque[Mapping[str, Any]] = deque(maxlen=most)
         self._missed = 0
 
     def note(self, record: Mapping[str, Any]) -> None:
         """A decision record; other log lines are let be."""
         if record.get("event") not in ("transaction", "reject") or "verdict" not in record:
             return
-        if len(self._records) < self._most:
-            self._records.append(slim(record))
-        else:
-            self._missed += 1
+        self._missed += len(self._records) == self._records.maxlen
+        self._records.append(slim(record))
 
     def take(self) -> dict[str, Any] | None:
         """For :meth:`DecisionDuty.hear`; None: nothing."""
         if not self._records and not self._missed:
             return None
-        taken = {"records": self._records, "missed": self._missed}
-        self._records, self._missed = [], 0
+        taken = {"records": list(self._records), "missed": self._missed}
+        self._records.clear()
+        self._missed = 0
         return taken
 
 

@@ -11,15 +11,15 @@ from gateway.config.relative import RelativePath
 
 
 class DecisionSettings(BaseModel):
-    """Decision records that the nodes share, for `mxgw policy diff --since`; sealed with `secret`."""
+    """Decision records that the nodes share, for tracking and `mxgw policy diff --since`; sealed with `secret`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     lines: int = Field(
         2000, ge=0, le=100_000, description="lines of at most 16 KiB and 100 records that stay; 0: none are kept"
     )
-    hours: float = Field(48.0, gt=0, le=8760, description="the journal is gone so long after its last line")
-    flush: float = Field(120.0, ge=1, le=3600, description="seconds after which few records make a line too")
+    hours: float = Field(48.0, gt=0, le=8760, description="lines are forgotten after so long")
+    flush: float = Field(120.0, ge=1, le=3600, description="seconds after which few records make a line too; while somebody looks on, one")
 
 
 class JournalSettings(BaseModel):

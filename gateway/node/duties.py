@@ -20,6 +20,8 @@ from gateway.cluster.journal import JOURNAL_SECONDS, DecisionDuty
 from gateway.cluster.journal import seal_of as seal_of_decisions
 from gateway.cluster.membership import LOST_AFTER, NODES
 from gateway.cluster.shadow import SHADOW_SECONDS, ShadowDuty
+from gateway.cluster.watching import TRACE, WATCH_PERIOD, WatchDuty
+from gateway.cluster.watching import seal_of as seal_of_dialogs
 from gateway.config import Settings
 from gateway.node import greylist_desk, shadow_desk
 from gateway.node.certificates import Certificates
@@ -88,6 +90,10 @@ class Duties:
             self._board, settings.hostname, shadow_desk.fault_of, partial(notices.tell, shadow_desk.NOTICE)
         )
         reports.on(shadow_desk.REPORT, self._shadow.hear)
+        self._watch = WatchDuty(
+            self._board, seal_of_dialogs(secret_of(settings)), settings.hostname, partial(notices.tell, TRACE)
+        )
+        reports.on(TRACE, self._watch.hear)
         kept = settings.decisions
         self._decisions = DecisionDuty(
             self._board,
@@ -96,6 +102,7 @@ class Duties:
             kept.lines,
             kept.hours * 3600,
             kept.flush,
+            lambda: self._watch.watched,
         )
         reports.on(DECISIONS, self._decisions.hear)
         self.agent = Agent(
@@ -108,6 +115,7 @@ class Duties:
                 Duty("shadow", SHADOW_SECONDS, self._shadow.turn),
                 verify_duty(self._board, secret_of(settings), settings.hostname, lambda: keeper.in_force.policy),
                 Duty("decisions", JOURNAL_SECONDS, self._decisions.turn),
+                Duty("watch", WATCH_PERIOD, self._watch.turn),
             )
         )
 

@@ -60,6 +60,10 @@ class Board(Protocol):
         """Lines before the one with that number ('' from the end), newest first."""
         ...
 
+    async def forget(self, journal: str, before: float) -> None:
+        """Take away the lines that are older than that time, seconds since 1970 by the board's clock."""
+        ...
+
     async def now(self) -> float:
         """The board's clock, seconds since 1970: nodes need not agree on the time."""
         ...

@@ -102,6 +102,20 @@ async def test_of_many_swaps_one_wins(subject: Subject, request: pytest.FixtureR
     assert await board.read(request.node.name, "leader") == str(won.index(True))
 
 
+async def test_a_journal_forgets_by_age(subject: Subject, request: pytest.FixtureRequest) -> None:
+    board, wait = subject
+    journal = request.node.name
+    await board.forget(journal, await board.now())
+    await board.append(journal, "old", keep=5, ttl=60)
+    await wait(0.2)
+    between = await board.now()
+    await wait(0.2)
+    await board.append(journal, "young", keep=5, ttl=60)
+    await board.forget("another " + journal, await board.now())
+    await board.forget(journal, between)
+    assert [line.value for line in await board.lines(journal)] == ["young"]
+
+
 async def test_a_journal_in_order_and_bounded(subject: Subject, request: pytest.FixtureRequest) -> None:
     board, passing = subject
     journal = request.node.name
