@@ -189,7 +189,7 @@ KEYS = [
 ]
 
 
-@pytest.mark.parametrize(("text", "outcome", "reason"), KEYS)
+@pytest.mark.parametrize(("text", "outcome", "reason"), KEYS, ids=[f"{n}-{key[2]}" for n, key in enumerate(KEYS)])
 async def test_key_record(text, outcome, reason):
     found = await judge(sign(MAIL), text)
     assert (found.outcome.value, found.reason) == (outcome, reason)
