@@ -13,6 +13,7 @@ Reading order
     adapters/    the world: one file per real thing.
     smtp/        the wall to the Internet.       delivery/   the wall to the mailstore.
     outside/     what to publish, and how the world sees us.
+    drills/      a flow of marked messages while something breaks, and the account of it.
     evidence/    decision record, explain.       ops/        log, metrics, health.
     node.py      the only file that wires adapters to ports.     cli/   thin commands.
 

@@ -191,7 +191,10 @@ async def _policies(settings: Settings) -> dict[str, str] | None:
 async def _operator(args: argparse.Namespace, what: str, command: str | None) -> None:
     if command:
         _tell(args, f"NOW {command}")
-        done = await (await asyncio.create_subprocess_shell(command, stdin=asyncio.subprocess.DEVNULL)).wait()
+        # what it says must not stand before the JSON
+        out = 2 if args.output == "json" else 1
+        running = await asyncio.create_subprocess_shell(command, stdin=asyncio.subprocess.DEVNULL, stdout=out)
+        done = await running.wait()
         if done:
             raise CommandError(UNAVAILABLE, f"{command}: left with {done}")
         return

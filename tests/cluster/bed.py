@@ -23,11 +23,13 @@ from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 for folder in ("real", "balancers"):
     sys.path.append(str(Path(__file__).parents[1] / folder))
 
 from certificates import Authority  # noqa: E402
-from debian import need  # noqa: E402
+from debian import MISSING, need  # noqa: E402
 from dns_server import NsdServer  # noqa: E402
 from dovecot import Dovecot  # noqa: E402
 from haproxy import Haproxy  # noqa: E402
@@ -397,5 +399,7 @@ def bed(folder: Path, policy: str = POLICY, **settings: Any) -> Iterator[Bed]:
     """With all of it, and nothing of it afterwards."""
     for program in ("ip", "nsd", "redis-server", "haproxy", "postfix", "dovecot"):
         need(program)
+    if not Path("/usr/lib/dovecot/imap").exists():
+        pytest.skip(f"{MISSING} dovecot's IMAP (Debian package dovecot-imapd)")
     with Bed(folder, policy, **settings) as site:
         yield site

@@ -10,8 +10,8 @@ def sent(site: Bed, domain: str, count: int = 12) -> dict[str, int]:
     before = site.transactions()
     names = [f"{number}.{domain}@sender.example" for number in range(count)]
     address = f"user@{domain}"
-    site.submit(address, names)
     there = site.delivered(address)
+    site.submit(address, names)
     site.wait(lambda: len(site.delivered(address)) >= len(there) + count, f"{count} messages for {domain}")
     assert site.delivered(address) - there == dict.fromkeys(names, 1)
     site.wait(lambda: (site.transactions() - before).total() >= count, "records")

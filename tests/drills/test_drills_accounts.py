@@ -115,7 +115,7 @@ def test_a_drill_that_did_not_happen_is_no_success(operator: Operator) -> None:
     code, told = operator.account("certificate-swapped", "--fault", "true")
     assert (code, told["lost"]) == (1, 0)
     assert "no other certificate" in told["wrong"][0]
-    code, told = operator.account("policy-fault", "--fault", "true")
+    code, told = operator.account("policy-fault", "--fault", "echo pushed")
     assert code == 0, told
 
 
