@@ -1,4 +1,4 @@
-"""``mxgw doctor``: what stands behind a node, looked at from here: ``mailstore`` and ``bypass``.
+"""``mxgw doctor``: everything in turn (doctor_walk), or one thing closely: ``mailstore`` and ``bypass``.
 
 ``mailstore`` asks each mailstore for a recipient that cannot exist. ``bypass`` looks for ways around the gateway: hosts
 of the domain that take its mail from anybody. Leaves with 1 where something is wrong, 69 and 75 where
@@ -33,8 +33,11 @@ if TYPE_CHECKING:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """One sub-command for each thing to look at."""
-    kinds = parser.add_subparsers(dest="what", metavar="WHAT", required=True)
+    """Alone: a walk; a word: one thing to look at."""
+    config_argument(parser)
+    output_argument(parser)
+    parser.add_argument("--zone", type=Path, metavar="FILE", help="answer DNS from this master file")
+    kinds = parser.add_subparsers(dest="what", metavar="WHAT", required=False)
     mailstore = kinds.add_parser("mailstore", help="do the mailstores refuse recipients that do not exist?")
     config_argument(mailstore)
     output_argument(mailstore)
@@ -55,10 +58,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     bypass.add_argument("--timeout", type=float, default=15.0, metavar="SECONDS", help="for each host; default 15")
     config_argument(bypass)
     output_argument(bypass)
+    for kind in (mailstore, bypass):
+        # what was said before the word holds unless it is said again after it
+        for action in kind._actions:
+            if action.dest in ("config", "output", "zone"):
+                action.default = argparse.SUPPRESS
 
 
 def run(args: argparse.Namespace) -> int:
     """Look and tell."""
+    if args.what is None:
+        from gateway.cli.doctor_walk import walk
+
+        return walk(args)
     return _mailstore(args) if args.what == "mailstore" else _bypass(args)
 
 

@@ -53,6 +53,7 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
     "rbl health": ("",),
     "rbl own": ("",),
     "drill": ("list",),
+    "doctor": ("", "--config /etc/mxgw/gateway.yaml"),
     "doctor mailstore": ("",),
     "doctor bypass": ("--domain example.com",),
     "check-domain": ("example.com",),

@@ -73,7 +73,7 @@ def settings_path(given: Path | None) -> Path:
 
 def show_json(command: str, values: Mapping[str, Any]) -> None:
     """Print the values as one JSON object that begins with its schema's name; with ``--output jsonl`` one object a
-    line: first each member of the lists of objects (schema ``mxgw/v1/COMMAND.LIST``), then all else (``mxgw/v1/COMMAND``).
+    line: first each member of the lists of objects (schema ``mxgw/v1/COMMAND.LIST``), then the rest (that of ``json``).
     """
     schema = f"mxgw/v1/{command}"
     if not _AS_LINES.get():
