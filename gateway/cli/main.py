@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from gateway import __version__
-from gateway.cli.output import CommandError, show_faults
+from gateway.cli.output import CommandError, printable, show_faults
 from gateway.cli.sysexits import CONFIG, INTERRUPTED, OK, SOFTWARE, USAGE
 
 COMMANDS = {
@@ -68,7 +68,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Say what was wrong with the command line and leave with 64."""
         self.print_usage(sys.stderr)
-        self.exit(USAGE, f"{self.prog}: {message}\n")
+        self.exit(USAGE, f"{self.prog}: {printable(message)}\n")
 
 
 def parser_for(argv: Sequence[str]) -> Parser:
@@ -101,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as leave:
         return leave.code if isinstance(leave.code, int) else OK
     except CommandError as error:
-        print(f"mxgw: {error}", file=sys.stderr)
+        print(f"mxgw: {printable(str(error))}", file=sys.stderr)
         return error.code
     except BrokenPipeError:
         # the reader (head, less) has gone; Python would complain again when it flushes at exit

@@ -120,7 +120,7 @@ def printable(text: str) -> str:
 def show_faults(error: FaultsError) -> None:
     """Print all faults to standard error, one a line."""
     for fault in error.faults:
-        print(fault, file=sys.stderr)
+        print(printable(str(fault)), file=sys.stderr)
 
 
 def faults_json(error: FaultsError) -> list[dict[str, Any]]:
