@@ -177,6 +177,18 @@ def test_a_change_of_the_settings_replaces_the_pods_and_a_new_label_does_not() -
     assert sum_of({"policy": {"inline": {"mode": "enforce"}}}) != same
 
 
+def test_the_alerts_find_their_targets() -> None:
+    """The job is the value of a label that the Service and the pods carry; the rules look for it."""
+    for name, kind in (("loadbalancer", "ServiceMonitor"), ("proxy", "PodMonitor")):
+        monitor = one(OBJECTS[name], kind)["spec"]
+        assert monitor["jobLabel"] == "app.kubernetes.io/name"
+        services = [one(OBJECTS[name], "Service", f"{FULL}-admin")["metadata"]["labels"]]
+        labels = services if kind == "ServiceMonitor" else [workload(OBJECTS[name])["spec"]["template"]["metadata"]["labels"]]
+        for each in labels:
+            assert monitor["selector"]["matchLabels"].items() <= each.items()
+            assert "mxgw" in each["app.kubernetes.io/name"]
+
+
 def test_rules_and_dashboards_of_the_folder_are_taken(tmp_path: Path) -> None:
     shutil.copytree(CHART, tmp_path / "mxgw", ignore=shutil.ignore_patterns("rules", "dashboards"))
     rules, boards = tmp_path / "mxgw" / "files" / "rules", tmp_path / "mxgw" / "files" / "dashboards"
