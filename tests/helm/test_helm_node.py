@@ -3,18 +3,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import dns.exception
+import dns.message
+import dns.query
+import dns.rrset
 import pytest
 import yaml
 from certificates import Authority, key_pem, new_key
-from chart import CHART, CI, FULL, environment, merged, mounted, node_container, one, rendered
+from chart import CHART, CI, FULL, environment, merged, mounted, node_container, one, pod, rendered
 from debian import need
 from node_process import NodeProcess
 
@@ -116,9 +122,48 @@ def test_the_test_pod_has_what_it_is_called_with() -> None:
     assert script.rstrip("\n") == (CHART / "files" / "smtp_test.py").read_text().rstrip("\n")
 
 
-def test_the_resolver_beside_the_node_is_right(tmp_path: Path) -> None:
-    text = one(rendered(CI["loadbalancer"]), "ConfigMap", f"{FULL}-unbound")["data"]["unbound.conf"]
-    file = tmp_path / "unbound.conf"
-    file.write_text(text, encoding="utf-8")
-    done = subprocess.run([need("unbound-checkconf"), str(file)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_the_resolver_beside_the_node_starts_and_asks_the_cluster_for_its_names(tmp_path: Path) -> None:
+    """The sidecar's command with its file; a Service's name goes to the cluster's DNS, here a socket of the test."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as cluster:
+        cluster.bind(("127.0.0.1", 0))
+        cluster.settimeout(30)
+        place = f"127.0.0.1@{cluster.getsockname()[1]}"
+        port = free_port()
+        values = merged(CI["loadbalancer"], {"dns": {"unbound": {"clusterResolver": place, "port": port}}})
+        objects = rendered(values)
+        (sidecar,) = pod(objects)["initContainers"]
+        assert sidecar["restartPolicy"] == "Always"
+        file = tmp_path / "unbound.conf"
+        text = one(objects, "ConfigMap", f"{FULL}-unbound")["data"]["unbound.conf"]
+        file.write_text(text.replace('"/tmp', f'"{tmp_path}'), encoding="utf-8")
+        done = subprocess.run([need("unbound-checkconf"), str(file)], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        program, *words = [str(file) if word.endswith(".conf") else word for word in sidecar["command"]]
+        with (tmp_path / "log").open("wb") as log:
+            process = subprocess.Popen([need(program), *words], stdout=log, stderr=log)
+        try:
+            asked = dns.message.make_query("mailstore.mail.svc.cluster.local", "A")
+            for _ in range(100):
+                with contextlib.suppress(dns.exception.Timeout, OSError):
+                    dns.query.udp(dns.message.make_query("localhost", "A"), "127.0.0.1", timeout=0.2, port=port)
+                    break
+            assert process.poll() is None, (tmp_path / "log").read_text()
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+                client.settimeout(30)
+                client.sendto(asked.to_wire(), ("127.0.0.1", port))
+                octets, unbound = cluster.recvfrom(65535)
+                question = dns.message.from_wire(octets)
+                answer = dns.message.make_response(question, recursion_available=True)
+                answer.answer.append(dns.rrset.from_text(question.question[0].name, 30, "IN", "A", "10.1.0.5"))
+                cluster.sendto(answer.to_wire(), unbound)
+                found = dns.message.from_wire(client.recv(65535))
+            assert [str(each) for each in found.answer[0]] == ["10.1.0.5"]
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
