@@ -40,6 +40,7 @@ from gateway.config.publish_section import MtaStsSettings, PublishSettings
 from gateway.config.relative import RelativePath
 from gateway.config.relative import beside_settings as _path
 from gateway.config.tls_section import TlsSettings
+from gateway.config.traces_section import TracesSettings
 from gateway.delivery.recipients_list import parse_entry
 from gateway.delivery.url import MailstoreUrl
 from gateway.mail.address import AddressError, parse_domain
@@ -306,6 +307,7 @@ class Settings(_Section):
     decisions: DecisionSettings = Field(DecisionSettings(), description="decision records that the nodes share")
     journal: JournalSettings | None = Field(None, description="recordings for `mxgw replay`; absent: none")
     arc: ArcSettings = Field(ArcSettings(), description="ARC sets of our own")
+    traces: TracesSettings | None = Field(None, description="OpenTelemetry traces (extra `otel`); absent: none")
     publish: PublishSettings = Field(PublishSettings(), description="what `mxgw dns-records` prints")
     mta_sts: MtaStsSettings | None = Field(None, description="MTA-STS policy of the domains; absent: none is served")
     header_prefix: Annotated[str, AfterValidator(_prefix)] = Field(

@@ -48,6 +48,7 @@ from gateway.node.shadow_desk import NOTICE as SHADOW
 from gateway.node.shadow_desk import ShadowDesk
 from gateway.node.store_states import StoreStates
 from gateway.node.timed_store import TimedStore
+from gateway.node.tracing import Traces, traces_of
 from gateway.ops.metrics import MetricsObserver
 from gateway.pipeline import Pipeline, both
 from gateway.policy.model import Policy
@@ -78,6 +79,7 @@ class Worker:
     accounts: Accounts
     shadow: ShadowDesk
     journal: Journal | None
+    traces: Traces | None = None
 
 
 def router_for(settings: Settings, observer: Observer | None = None, ledger: DeliveryLedger | None = None) -> Router:
@@ -179,9 +181,11 @@ def worker_for(
     )
     if journal := journal_of(settings, policy):
         services = journal.beside(services)
+    if traces := traces_of(settings):
+        services = traces.beside(services)
     slots = max(1, TARPIT_SLOTS // settings.worker_count)
     server = SmtpServer(services, tls=tls, spool_dir=settings.spool_dir, tarpit_slots=slots)
-    return Worker(server, router, dns, store, desk, lists, accounts, shadow, journal)
+    return Worker(server, router, dns, store, desk, lists, accounts, shadow, journal, traces)
 
 
 def live_ports(settings: Settings, router: Router) -> Ports:

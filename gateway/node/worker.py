@@ -120,6 +120,8 @@ class Work:
         self._tell_evidence(worker)
         if worker.journal:
             worker.journal.file.close()
+        if worker.traces:
+            await worker.traces.export.close()
         self._channel.say({"drained": drained})
         await self._channel.flush()
         self._log.writer.close()
