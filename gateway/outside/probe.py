@@ -23,6 +23,8 @@ OLD: Final = {"TLSv1": ssl.TLSVersion.TLSv1, "TLSv1.1": ssl.TLSVersion.TLSv1_1}
 NEW: Final = {"TLSv1.2": ssl.TLSVersion.TLSv1_2, "TLSv1.3": ssl.TLSVersion.TLSv1_3}
 KEYS: Final = {"ecdsa": "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384", "rsa": "ECDHE+aRSA"}
 """Kind of key -> TLS 1.2 ciphers that need one."""
+VERBS: Final = ("NOOP", "RSET", "VRFY postmaster", "HELP")
+"""Said once to each address."""
 SLOW: Final = 5.0
 _AT_ONCE: Final = 8
 
@@ -82,7 +84,9 @@ def probe(places: Sequence[Place], plan: Plan) -> list[Seen]:
 def _look(place: Place, plan: Plan) -> Seen:
     visits = []
     for number in range(plan.connections):
-        seen = visit(place, plan.offer, (*plan.same, *(plan.once if number == 0 else ())))
+        first = number == 0
+        offer = replace(plan.offer, verbs=VERBS) if first else plan.offer
+        seen = visit(place, offer, (*plan.same, *(plan.once if first else ())))
         visits.append(seen)
         if seen.unreachable:
             break
@@ -140,6 +144,7 @@ def alone(seen: Seen, slow: float = SLOW) -> Iterator[Line]:
             yield error("relay", where, f"OPEN RELAY: takes mail for a domain that is not ours ({heard})")
         else:
             yield ok("relay", where, f"closed: {heard}")
+    yield ok("verbs", where, _verbs(first))
     latency = seen.latency()
     text = f"greeting after {latency['median']:.3f} s, at worst {latency['worst']:.3f} s"
     yield (warning if latency["worst"] > slow else ok)("latency", where, text)
@@ -153,6 +158,10 @@ def _greeting(one: Visit) -> str:
         return ""
     # the name is the node's own; the rest is the gateway's
     return f"{one.greeting.code} {' '.join(one.greeting.lines).partition(' ')[2]}"
+
+
+def _verbs(one: Visit) -> str:
+    return ", ".join(f"{verb} {heard.code}" for verb, heard in one.verbs.items())
 
 
 def _answer(label: str) -> Aspect:
@@ -200,7 +209,7 @@ def between_places(found: Sequence[Seen]) -> Iterator[Line]:
         return
     labels = dict.fromkeys(label for _, one in there for label in one.answers)
     alike = True
-    for name, aspect in _aspects(list(labels)).items():
+    for name, aspect in (_aspects(list(labels)) | {"verbs": _verbs}).items():
         lines = list(_differing(name, [(_where(seen), aspect(one)) for seen, one in there]))
         alike = alike and not lines
         yield from lines

@@ -101,7 +101,7 @@ class Question:
 @dataclass(frozen=True, slots=True)
 class Offer:
     """What we bring. version: the only TLS version to offer; ciphers: OpenSSL's list up to TLS 1.2; verify: judge the
-    chain, with the CAs of this file or of the system."""
+    chain, with the CAs of this file or of the system. verbs: commands to say in the end."""
 
     hello: str
     timeout: float = 15.0
@@ -110,6 +110,7 @@ class Offer:
     ciphers: str = ""
     verify: bool = False
     ca: str | None = None
+    verbs: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -124,6 +125,7 @@ class Visit:
     tls: Tls | None = None
     hello_tls: Heard | None = None
     answers: dict[str, Heard] = field(default_factory=dict)
+    verbs: dict[str, Heard] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     error: str = ""
     unreachable: bool = False
@@ -157,6 +159,7 @@ class Visit:
             "starttls": str(self.starttls) if self.starttls else "",
             "tls": tls,
             "answers": {label: str(heard) for label, heard in self.answers.items()},
+            "verbs": {verb: str(heard) for verb, heard in self.verbs.items()},
             "seconds": {name: round(spent, 4) for name, spent in self.seconds.items()},
             "error": self.error,
         }
@@ -215,6 +218,8 @@ def _talk(sock: socket.socket, seen: Visit, offer: Offer, questions: Sequence[Qu
             _said(sock, lines, "RSET")
         else:
             seen.answers[question.label] = answer
+    for verb in offer.verbs:
+        seen.verbs[verb] = _said(sock, lines, verb)
     sock.sendall(b"QUIT\r\n")
     return sock
 

@@ -6,11 +6,14 @@ from __future__ import annotations
 import smtplib
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from certificates import Authority
 from debian import need
 from node_process import NodeProcess
+
+from gateway.cli.main import main
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +88,28 @@ def test_swaks_with_a_bare_name_is_told_to_come_again_or_taken(mx1: NodeProcess,
     )  # fmt: skip
     said = "250 2.0.0 Accepted" if done.returncode == 0 else "451 4.7.1 Greylisted"
     assert said in done.stdout, done.stdout
+
+
+def test_the_bare_name_makes_a_stranger_wait(tmp_path: Path) -> None:
+    """Those on our own machine never wait; explain judges like the node."""
+    (tmp_path / "zone").write_text("example.org. TXT here\n")
+    (tmp_path / "gateway.yaml").write_text(
+        "hostname: mx1.example.com\nroutes:\n  - {domains: [example.com], mailstore: smtp://127.0.0.1:9, recipients: accept}\n"
+        f"state_dir: {tmp_path}\nstore: memory://\n"
+    )
+    words = [
+        "explain",
+        "--ip",
+        "192.0.2.7",
+        "--helo",
+        "test",
+        "--from",
+        "ann@sender.example",
+        "--rcpt",
+        "you@example.com",
+    ]
+    files = ["--zone", str(tmp_path / "zone"), "--config", str(tmp_path / "gateway.yaml")]
+    assert main([*words, *files, "--exit-verdict"]) == 75
 
 
 def test_size_and_starttls_stand_in_ehlo_before_tls_and_only_size_after(mx1: NodeProcess) -> None:

@@ -113,6 +113,8 @@ def test_two_nodes_that_are_alike_pass_the_probe(world, capsys):
         first = one["connections"][0]
         assert first["answers"]["postmaster@example.com"].startswith("250 ")
         assert first["answers"]["relay"].startswith("550 5.7.1")
+        assert [said[:3] for said in first["verbs"].values()] == ["250", "250", "252", "214"], first["verbs"]
+        assert not any(other["verbs"] for other in one["connections"][1:])
     assert ("addresses", f"{len(PLACES)} addresses", "all alike") in lines(found, "ok")
 
 
