@@ -21,24 +21,28 @@ for folder in (HERE, HERE / "real"):
 from node_process import NodeProcess  # noqa: E402
 
 MISSING = "real component missing:"
-LEFT_OUT = pytest.StashKey[dict[str, list[str]]]()
 
 
 @pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+def pytest_runtest_makereport() -> Iterator[None]:
     outcome: Any = yield
     report: pytest.TestReport = outcome.get_result()
     if not report.skipped or not isinstance(report.longrepr, tuple) or MISSING not in report.longrepr[2]:
         return
     reason = report.longrepr[2].removeprefix("Skipped: ")
-    item.config.stash.setdefault(LEFT_OUT, {}).setdefault(reason, []).append(item.nodeid)
     if os.environ.get("MXGW_REQUIRE_REAL") == "1":
         report.outcome = "failed"
         report.longrepr = f"{reason}; MXGW_REQUIRE_REAL=1 does not allow to leave it out"
 
 
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    left_out = config.stash.get(LEFT_OUT, {})
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    # from the reports, since these come together from all processes that run tests
+    left_out: dict[str, list[str]] = {}
+    for report in (*terminalreporter.stats.get("skipped", ()), *terminalreporter.stats.get("failed", ())):
+        text = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        if MISSING in text:
+            reason = text.removeprefix("Skipped: ").partition("; MXGW_REQUIRE_REAL")[0]
+            left_out.setdefault(reason, []).append(report.nodeid)
     if not left_out:
         return
     terminalreporter.section("LEFT OUT: real components that are missing", sep="!", red=True)
