@@ -101,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as leave:
         return leave.code if isinstance(leave.code, int) else OK
     except CommandError as error:
-        print(f"mxgw: {printable(str(error))}", file=sys.stderr)
+        print("mxgw:", "\n".join(map(printable, str(error).split("\n"))), file=sys.stderr)
         return error.code
     except BrokenPipeError:
         # the reader (head, less) has gone; Python would complain again when it flushes at exit
