@@ -1,4 +1,4 @@
-"""``mxgw cluster status|drain|undrain|forget``: the nodes, and orders to one of them.
+"""``mxgw cluster status|drain|undrain|forget|verify|skew``: the nodes, and orders to one of them.
 
 Known gaps: a drained node's open sessions are not ended, they end by themselves.
 """
@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from gateway.cli import cluster_verify
+from gateway.cli import cluster_skew, cluster_verify
 from gateway.cli.block import at, over_board, who
 from gateway.cli.output import CommandError, config_argument, output_argument, show_columns, show_json
 from gateway.cli.sysexits import NEGATIVE, OK, TEMPFAIL, UNAVAILABLE
@@ -24,7 +24,7 @@ _OBEYED = 3.0
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The actions."""
-    actions = parser.add_subparsers(dest="action", metavar="status|drain|undrain|forget|verify", required=True)
+    actions = parser.add_subparsers(dest="action", metavar="status|drain|undrain|forget|verify|skew", required=True)
     status = actions.add_parser("status", aliases=["nodes"], help="all nodes; 1 where they are not alike")
     drain = actions.add_parser("drain", help="a node turns new sessions away, over restarts too, until undrain")
     drain.add_argument("--reason", default="", metavar="TEXT", help="for the record; clients never see it")
@@ -32,6 +32,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     undrain = actions.add_parser("undrain", help="it serves again")
     forget = actions.add_parser("forget", help="a node that is dead is not waited for any more")
     cluster_verify.arguments(actions.add_parser("verify", help="does every node decide alike? 1 where not"))
+    cluster_skew.arguments(actions.add_parser("skew", help="messages by node, and who sends them where"))
     for action in (drain, undrain, forget):
         action.add_argument("node", metavar="NODE", help="its hostname, or the first label of it")
     for action in (status, drain, undrain, forget):
@@ -48,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
         "undrain": _undrain,
         "forget": _forget,
         "verify": cluster_verify.run,
+        "skew": cluster_skew.run,
     }
     return actions[args.action](args)
 

@@ -29,6 +29,7 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
     "cluster undrain": ("mx3",),
     "cluster forget": ("mx3",),
     "cluster verify": ("",),
+    "cluster skew": ("--since 24h", "--by network"),
     "explain": ("--ip 192.0.2.7 --helo mail.example.org --from anna@example.org --rcpt bob@example.com",),
     "track": ("--to bob@example.com --since 24h", "--ip 192.0.2.0/24 --verdict reject -o jsonl"),
     "trace": ("--ip 192.0.2.0/24 --once",),
