@@ -19,6 +19,7 @@ from gateway.cluster.list_probe import RESOLVER_FAULTS
 from gateway.cluster.list_watch import HITS_PERIOD, PERIOD, PLACE, ListWatch, Watched
 from gateway.cluster.own_addresses import OwnAddress, OwnWatch
 from gateway.config import Settings, split_address
+from gateway.node.counted_dns import CountedResolver
 from gateway.node.list_desk import NOTICE, REPORT, WorkerLists
 from gateway.node.notices import Notices, Reports
 from gateway.ops.list_metrics import ListMetrics
@@ -104,7 +105,10 @@ class ListDuties:
         self._policy = policy
         self._of: tuple[Policy, Watched] | None = None
         metrics = ListMetrics(RESOLVER_FAULTS)
-        resolver = partial(fresh_resolver, settings)
+
+        def resolver() -> Resolver:
+            return CountedResolver(fresh_resolver(settings), "rbl")
+
         self._metrics = metrics
         self._watch = ListWatch(
             board,

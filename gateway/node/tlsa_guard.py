@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.config import Settings
+from gateway.node.counted_dns import CountedResolver
 from gateway.node.outward import resolver_of_all_types
 from gateway.ops.tlsa_metrics import TlsaMetrics
 from gateway.outside.own_keys import served_for
@@ -124,5 +125,5 @@ def guard_for(settings: Settings) -> TlsaGuard | None:
     """The guard of the settings, or None where it is off."""
     if settings.tls is None or settings.tls.tlsa_guard == "off":
         return None
-    dns = resolver_of_all_types(settings)
+    dns = CountedResolver(resolver_of_all_types(settings), "tlsa")
     return TlsaGuard(dns, settings.hostname, settings.tls.tlsa_guard == "block", TlsaMetrics())

@@ -23,8 +23,8 @@ from gateway.mail.phase import Phase
 from gateway.mail.transaction import Transaction
 from gateway.mail.verdict import Verdict
 from gateway.ops import catalogue
+from gateway.ops.dns_metrics import DnsMetrics
 from gateway.ports.observer import Record
-from gateway.ports.purpose import purpose
 from gateway.ports.store_state import StoreState
 
 _FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
@@ -72,8 +72,7 @@ class MetricsObserver:
         self.recipients = of("recipient_checks")
         self.failopen = of("failopen")
         self.crashes = of("check_crashes")
-        self.dns = of("dns_lookups")
-        self.dns_seconds = of("dns_lookup_duration_seconds")
+        self.dns_lookup = DnsMetrics().lookup
         self.store_last = "ok"
         self.store = of("store_ops")
         self.store_seconds = of("store_op_duration_seconds")
@@ -214,12 +213,6 @@ class MetricsObserver:
         self.mailstore_replies.labels(mailstore, phase, "2xx" if code < 400 else f"{code // 100}xx").inc()
 
     # ---- callbacks
-
-    def dns_lookup(self, _rtype: str, result: str, seconds: float) -> None:
-        """A question went to the resolvers (nothing from the cache comes here)."""
-        asked_for = purpose()
-        self.dns.labels(asked_for, result).inc()
-        self.dns_seconds.labels(asked_for).observe(seconds)
 
     def greylisted(self, state: str, waited: float) -> None:
         """Greylisting judged an attempt; waited: seconds since the first one, where it passed."""

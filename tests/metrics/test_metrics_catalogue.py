@@ -14,6 +14,7 @@ import pytest
 
 from gateway.ops import catalogue
 from gateway.ops.metric import Metric
+from gateway.smtp.tls import ensure_self_signed
 from tests.metrics.page import Page, docs_page
 from tests.real.node_process import NodeProcess
 
@@ -53,14 +54,18 @@ KNOWN = {
 
 @pytest.fixture(scope="module")
 def fresh(tmp_path_factory):
-    node = NodeProcess(tmp_path_factory.mktemp("metrics") / "node", SETTINGS, POLICY)
+    folder = tmp_path_factory.mktemp("metrics")
+    certificate, key = ensure_self_signed(folder, "mx.example.com")
+    tls = {"certificate": str(certificate), "key": str(key), "tlsa_guard": "warn"}
+    node = NodeProcess(folder / "node", {**SETTINGS, "tls": tls}, POLICY)
     try:
         node.wait_ready()
         # gauges of sessions come with the first beat
         node.wait(lambda: "mxgw_sessions_active" in node.get("/metrics")[1], "a worker's first beat")
         yield node, Page.of(node.get("/metrics")[1])
     finally:
-        node.end()
+        node.kill(signal.SIGTERM)
+        node.end()  # a second signal: nobody waits for its drain
 
 
 def test_every_row_of_the_brief_is_in_the_catalogue():
@@ -119,6 +124,7 @@ def test_after_some_mail_the_counts_are_right_and_are_the_sums_over_the_workers(
     assert page.value("mxgw_smtp_replies_total", verb="RCPT", **{"class": "2xx"}, reason="rcpt-ok") == 12
     records = [record for record in node.records if record["event"] == "transaction"]
     results = [record["result"] for record in records]
+    assert not [record for record in records if "trace" in record]  # traces are off
     for result in ("accepted", "deferred"):
         assert page.value("mxgw_transactions_total", result=result, profile="default") == results.count(result)
     assert page.value("mxgw_message_size_bytes_count") == 12
@@ -169,6 +175,11 @@ def test_the_page_of_metrics_is_what_the_definitions_say():
     if os.environ.get("MXGW_UPDATE"):
         written.write_text(docs_page(), encoding="utf-8")
     assert written.read_text(encoding="utf-8") == docs_page()
+
+
+def test_the_supervisors_own_questions_to_dns_are_counted(fresh):
+    node, _ = fresh
+    node.wait(lambda: node.metric("mxgw_dns_lookups_total", purpose="tlsa") > 0, "the TLSA guard has asked")
 
 
 def test_a_scrape_is_cheap(fresh):

@@ -56,7 +56,7 @@ def collector() -> Iterator[Collector]:
     found = Collector()
 
     class Taker(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # noqa: N802
+        def do_POST(self) -> None:
             octets = self.rfile.read(int(self.headers["Content-Length"]))
             if self.headers.get("Content-Encoding") == "gzip":
                 octets = gzip.decompress(octets)
@@ -261,19 +261,7 @@ async def test_the_spans_are_whole_in_memory_too():
         assert {"session", *CONNECT_TO_QUIT, "relay"} <= {span.name for span in spans}
 
 
-def test_nothing_is_imported_and_nothing_wrapped_while_traces_are_off(tmp_path):
-    node = NodeProcess(tmp_path / "node", {"workers": 1})
-    try:
-        node.wait_ready()
-        (worker,) = node.status()["workers"]
-        pid = worker["pid"] if isinstance(worker, dict) else worker
-        with smtplib.SMTP("127.0.0.1", node.smtp_port, timeout=30) as client:
-            client.sendmail("a@example.org", ["b@example.com"], "From: a@example.org\r\n\r\nx\r\n")
-        record = node.wait(lambda: node.events("transaction"), "its record")[0]
-        assert "trace" not in record
-        assert int(pid) > 0
-    finally:
-        node.end()
+def test_nothing_is_imported_while_traces_are_off():
     code = (
         "import sys, gateway.node.worker, gateway.node.supervisor;"
         "sys.exit(any(name.startswith('opentelemetry') for name in sys.modules))"
