@@ -79,17 +79,19 @@ TO_DOVECOT = tuple(
     zone for zone in ZONES if zone not in ("postfix.example", "sender.example", "113.0.203.in-addr.arpa")
 )
 
-POLICY = """\
+GREYLIST_DELAY = 2
+"""Seconds, for many.example."""
+POLICY = f"""\
 version: 1
 mode: enforce
-checks: {greylist: {mode: "off"}, rate: {enabled: false}}
+checks: {{greylist: {{mode: "off"}}, rate: {{enabled: false}}}}
 rules:
-  - {id: greylist, at: rcpt, when: {greylist: fail}, then: defer, reason: greylisted}
-  - {id: recipient-unknown, at: rcpt, when: {recipient: fail}, then: reject, reason: recipient-unknown, firm: true}
-  - {id: spf-reject, at: rcpt, when: {spf: fail}, then: reject, reason: auth-policy}
-outage: {dns: proceed, store: proceed, mailstore: defer}
+  - {{id: greylist, at: rcpt, when: {{greylist: fail}}, then: defer, reason: greylisted}}
+  - {{id: recipient-unknown, at: rcpt, when: {{recipient: fail}}, then: reject, reason: recipient-unknown, firm: true}}
+  - {{id: spf-reject, at: rcpt, when: {{spf: fail}}, then: reject, reason: auth-policy}}
+outage: {{dns: proceed, store: proceed, mailstore: defer}}
 profiles:
-  - {name: grey, domains: [many.example], checks: {greylist: {mode: all, delay_all: 3}}}
+  - {{name: grey, domains: [many.example], checks: {{greylist: {{mode: all, delay_all: {GREYLIST_DELAY}}}}}}}
 """
 IMAP = f"""protocols = lmtp imap
 disable_plaintext_auth = no
@@ -309,6 +311,12 @@ class Bed:
         said, _ = asked.communicate(timeout=60)
         return asked.returncode, said
 
+    def whole(self) -> None:
+        """All nodes serve, whatever a test has left."""
+        self.start(*(name for name, node in self.nodes.items() if node.process.poll() is not None))
+        for node in self.nodes.values():
+            node.wait_ready()
+
     def expect(self, code: int, *words: str | Path) -> None:
         """A command that must leave so."""
         left, said = self.run(*words)
@@ -337,8 +345,7 @@ class Bed:
     def drill(self, name: str, fault: Doing, mend: Doing = None, **options: Any) -> Account:
         """``mxgw drill NAME`` from the sender's place, with the test as the operator; its figures. options: of the
         command line, with _ for -."""
-        for node in self.nodes.values():
-            node.wait_ready()
+        self.whole()
         to = options.pop("to", "drill@three.example")
         words = {"to": to, "count": f"maildir:{self.dovecot.mail}/{to}", "from": "ann@{n}.sender.example",
                  "helo": "mta.sender.example", "rate": 8, "calm": 1, "during": 2, "retry": 1, "patience": 60,
@@ -361,6 +368,8 @@ class Bed:
         finally:
             running.kill()
             running.wait()
+            if len(doings) == 1 and doings[0]:
+                doings[0]()  # the fault was made and the command has ended: the next test wants a whole site
         text = "".join(said)
         start = text.find("{\n")
         assert start >= 0, text

@@ -7,6 +7,7 @@ from bed import NODES, Bed
 
 def sent(site: Bed, domain: str, count: int = 12) -> dict[str, int]:
     """Send so many to a domain; place -> how many came that way, when all are in the mailbox, each once."""
+    site.whole()
     before = site.transactions()
     names = [f"{number}.{domain}@sender.example" for number in range(count)]
     address = f"user@{domain}"
