@@ -52,6 +52,7 @@ class Told:
 
 def walk(args: argparse.Namespace) -> int:
     """All steps. 1 where something is wrong, else 69 where something could not be found out."""
+    from gateway.cli.doctor_alone import alone
     from gateway.config import load_settings
     from gateway.policy.load import load
 
@@ -62,6 +63,7 @@ def walk(args: argparse.Namespace) -> int:
     found = [Told("settings", "ok", f"{path} and its policy can be read")]
     found += [Told("settings", "note", warning) for warning in settings.warnings]
     found += asyncio.run(_steps(args, settings))
+    found += [Told("alone", "note", text) for text in alone(settings)]
     results = {one.result for one in found}
     code = NEGATIVE if "wrong" in results else UNAVAILABLE if "unknown" in results else OK
     if args.output == "json":
