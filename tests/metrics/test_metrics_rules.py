@@ -157,3 +157,10 @@ def test_the_charts_copies_are_the_same():
         assert not (files / theirs).exists() or (files / theirs).read_bytes() == ours.read_bytes(), (
             f"cp {ours.relative_to(ROOT)} helm/mxgw/files/{theirs}"
         )
+
+
+def test_docs_name_no_metric_that_is_not_there():
+    known = {name for metric in catalogue.ALL.values() for name in (metric.full, *metric.samples)}
+    for page in (ROOT / "docs").rglob("*.md"):
+        named = re.findall(r"(?<![\w:])mxgw_[a-z0-9_]+[a-z0-9]", page.read_text(encoding="utf-8"))
+        assert set(named) <= known, page.name
