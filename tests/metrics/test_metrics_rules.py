@@ -35,7 +35,10 @@ ASKED_FOR = {
     "own addresses on lists": "mxgw_own_address_listed",
     "DNS failures": 'mxgw_dns_lookups_total{result!~"ok|nxdomain|nodata"',
 }
-PER_NODE = ("queue depth", "4yz", "5yz", "TLS failures", "session time", "deferrals", "accepted", "DNS failures")
+PER_NODE = (
+    "queue depth", "4yz", "5yz", "TLS failures", "session time", "deferrals", "accepted", "greylisting", "DNSBL",
+    "DNS failures",
+)  # fmt: skip
 
 
 def rules_of(path: Path) -> list[dict[str, Any]]:
@@ -123,7 +126,8 @@ def test_the_dashboard_shows_what_was_asked_for_and_for_each_node():
         found = [expr for _, expr in exprs if part in expr]
         assert found, what
         if what in PER_NODE:
-            assert any("by (instance" in expr for expr in found), what
+            name = part.partition("{")[0]
+            assert any("by (instance" in expr and name in expr for _, expr in exprs), what
 
 
 def test_each_panel_has_unit_description_and_legends():
