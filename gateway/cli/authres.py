@@ -17,14 +17,13 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gateway.cli.output import CommandError, show_columns, show_json
+from gateway.cli.output import CommandError, printable, show_columns, show_json
 from gateway.cli.question import (
     answer,
     asked_json,
     client_of,
     evidence_rows,
     message_of,
-    printable,
     question_arguments,
     settings_of,
     show_asked,

@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         values = {key: {"value": value, "origin": origin} for key, value, origin in rows}
         show_json("config-show", {"settings": values})
     else:
-        show_columns([(key, _text(value), origin) for key, value, origin in rows])
+        show_columns([("KEY", "VALUE", "FROM"), *((key, _text(value), origin) for key, value, origin in rows)])
     return OK
 
 

@@ -10,16 +10,8 @@ import time
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from gateway.cli.output import CommandError, show_columns, show_json
-from gateway.cli.question import (
-    answer,
-    asked_json,
-    exit_code,
-    message_of,
-    printable,
-    question_arguments,
-    show_finding,
-)
+from gateway.cli.output import CommandError, printable, show_columns, show_json
+from gateway.cli.question import answer, asked_json, exit_code, message_of, question_arguments, show_finding
 from gateway.cli.sysexits import USAGE
 
 

@@ -20,6 +20,7 @@ from gateway.cli.output import (
     CommandError,
     config_argument,
     output_argument,
+    printable,
     settings_path,
     show_columns,
     show_json,
@@ -98,7 +99,7 @@ def _show_probes(probes: list[Probe]) -> None:
     from gateway.delivery.recipients_probe import MEANING
 
     rows = [("ROUTE", "MAILSTORE", "RESULT", "MEANING", "REPLY")]
-    rows += [(p.route, p.mailstore, p.result.value, MEANING[p.result], _printable(p.detail)) for p in probes]
+    rows += [(p.route, p.mailstore, p.result.value, MEANING[p.result], printable(p.detail)) for p in probes]
     show_columns(rows)
 
 
@@ -110,7 +111,7 @@ def _bypass(args: argparse.Namespace) -> int:
         show_json("doctor-bypass", {"domain": args.domain, "targets": [_as_json(one) for one in answers]})
     else:
         rows = [("TARGET", "ADDRESS", "WHY", "RESULT", "REPLY")]
-        rows += [(str(a.target), a.address or "-", a.target.why, a.result.value, _printable(a.detail)) for a in answers]
+        rows += [(str(a.target), a.address or "-", a.target.why, a.result.value, printable(a.detail)) for a in answers]
         show_columns(rows)
         if not answers:
             print("no host was found to ask; name some with --target")
@@ -171,8 +172,3 @@ def _as_json(answer: Answer) -> dict[str, Any]:
         "open": answer.open,
         "detail": answer.detail,
     }
-
-
-def _printable(text: str) -> str:
-    """What a stranger wrote must not move the operator's cursor."""
-    return "".join(char if char.isprintable() else "?" for char in text)

@@ -18,7 +18,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gateway.cli.output import CommandError, config_argument, output_argument, show_columns, show_json
+from gateway.cli.output import CommandError, config_argument, output_argument, printable, show_columns, show_json
 from gateway.cli.sysexits import DATAERR, NEGATIVE, OK, TEMPFAIL, USAGE
 
 if TYPE_CHECKING:
@@ -178,17 +178,17 @@ def _show_text(told: Explanation, policy: Policy) -> None:
         observed = "" if item.verdict.enforced else "; observed only"
         whom = f"{item.recipient} " if item.recipient else ""
         rows.append((item.phase.value, "=>", item.verdict.action.word, f"{whom}{rules}{unknown}{observed}"))
-    show_columns([tuple(_printable(cell) for cell in row) for row in rows])
+    show_columns([tuple(printable(cell) for cell in row) for row in rows])
     place = f" -> {told.mailstore}" if told.mailstore else ""
     print(f"VERDICT  {told.verdict.action.word} ({told.verdict.reason}){place}")
-    print(f"REPLY    {_printable(told.reply)}")
+    print(f"REPLY    {printable(told.reply)}")
     if told.fields:
         print("ADDED")
         for line in told.fields.decode("utf-8", "backslashreplace").splitlines():
-            print(f"  {_printable(line)}")
+            print(f"  {printable(line)}")
     if told.removed:
-        print(f"REMOVED  {', '.join(_printable(name) for name in told.removed)}")
-    print(f"REPEAT   {_printable(told.swaks)}")
+        print(f"REMOVED  {', '.join(printable(name) for name in told.removed)}")
+    print(f"REPEAT   {printable(told.swaks)}")
 
 
 def _evidence(finding: dict[str, Any]) -> str:
@@ -196,8 +196,3 @@ def _evidence(finding: dict[str, Any]) -> str:
     if cause := finding.get("cause"):
         parts.append(f"{cause['port']} {cause['why']} {cause['detail']}".strip())
     return " ".join(parts)[:200]
-
-
-def _printable(text: str) -> str:
-    """What a stranger wrote must not move the operator's cursor."""
-    return "".join(char if char.isprintable() else "?" for char in text)

@@ -20,7 +20,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gateway.cli.output import CommandError, config_argument, output_argument, settings_path, show_columns, show_json
+from gateway.cli.output import (
+    CommandError,
+    config_argument,
+    output_argument,
+    printable,
+    settings_path,
+    show_columns,
+    show_json,
+)
 from gateway.cli.sysexits import DATAERR, NEGATIVE, OK, UNAVAILABLE, USAGE
 
 if TYPE_CHECKING:
@@ -141,7 +149,7 @@ async def _list(args: argparse.Namespace, settings: Settings, board: Board) -> i
     rows = [("STATE", "FIRST SEEN (UTC)", "LAST SEEN (UTC)", "TRIES", "NODES", "KEY")]
     for key in keys:
         seen = (_clock(key["first"]), _clock(key["last"]), str(key["tries"]), ",".join(key["nodes"]))
-        rows.append((key["state"], *seen, _printable(key["key"])))
+        rows.append((key["state"], *seen, printable(key["key"])))
     if args.state != "allowed":
         show_columns(rows)
     for node in sorted(strangers):
@@ -217,7 +225,7 @@ def _compare_logs(args: argparse.Namespace) -> int:
         show_json("greylist-logs", {"first_on_two_nodes": twice})
     else:
         for found in twice:
-            print(_printable(f"{found['key']}: first on {found['nodes'][0]} and on {found['nodes'][1]}"))
+            print(printable(f"{found['key']}: first on {found['nodes'][0]} and on {found['nodes'][1]}"))
         print(f"{len(twice)} keys were first on two nodes")
     return NEGATIVE if twice else OK
 
@@ -239,8 +247,3 @@ def _clock(seconds: float) -> str:
 
 def _who() -> str:
     return os.environ.get("SUDO_USER") or os.environ.get("USER") or f"uid {os.getuid()}"
-
-
-def _printable(text: str) -> str:
-    """What a stranger wrote must not move the operator's cursor."""
-    return "".join(char if char.isprintable() else "?" for char in text)

@@ -18,7 +18,15 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gateway.cli.output import CommandError, config_argument, output_argument, settings_path, show_columns, show_json
+from gateway.cli.output import (
+    CommandError,
+    config_argument,
+    output_argument,
+    printable,
+    settings_path,
+    show_columns,
+    show_json,
+)
 from gateway.cli.sysexits import UNAVAILABLE, USAGE
 
 if TYPE_CHECKING:
@@ -145,7 +153,7 @@ def show_report(
     order = list(Level)
     shown = sorted(lines, key=lambda line: order.index(line.level))
     rows = [("LEVEL", "ABOUT", "WHO", "WHAT")]
-    rows += [(line.level.value, line.about, _printable(line.subject), _printable(line.text)) for line in shown]
+    rows += [(line.level.value, line.about, printable(line.subject), printable(line.text)) for line in shown]
     show_columns(rows)
     counts = ", ".join(f"{number} {level}" for level, number in counted(lines).items() if number)
     print(f"{counts or 'nothing was looked at'}")
@@ -157,8 +165,3 @@ def readable(file: Path | None) -> Path | None:
     if file is not None and not file.is_file():
         raise CommandError(USAGE, f"{file}: no such file")
     return file
-
-
-def _printable(text: str) -> str:
-    """What a stranger wrote must not move the operator's cursor."""
-    return "".join(char if char.isprintable() else "?" for char in text)

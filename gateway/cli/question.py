@@ -19,7 +19,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gateway.cli.output import CommandError, config_argument, output_argument, show_columns
+from gateway.cli.output import CommandError, config_argument, output_argument, printable, show_columns
 from gateway.cli.sysexits import DATAERR, NEGATIVE, OK, TEMPFAIL, USAGE
 
 if TYPE_CHECKING:
@@ -148,8 +148,3 @@ def show_asked(asked: Sequence[Asked]) -> None:
     if rows:
         print("DNS")
         show_columns([tuple(printable(cell) for cell in row) for row in rows])
-
-
-def printable(text: str) -> str:
-    """What a stranger wrote must not move the operator's cursor."""
-    return "".join(char if char.isprintable() else "?" for char in text)

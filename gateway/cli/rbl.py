@@ -20,8 +20,15 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 from gateway.cli.block import at
-from gateway.cli.output import CommandError, config_argument, output_argument, settings_path, show_columns, show_json
-from gateway.cli.question import printable
+from gateway.cli.output import (
+    CommandError,
+    config_argument,
+    output_argument,
+    printable,
+    settings_path,
+    show_columns,
+    show_json,
+)
 from gateway.cli.sysexits import DATAERR, NEGATIVE, OK, TEMPFAIL, USAGE
 
 if TYPE_CHECKING:

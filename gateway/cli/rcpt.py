@@ -21,6 +21,7 @@ from gateway.cli.output import (
     CommandError,
     config_argument,
     output_argument,
+    printable,
     settings_path,
     show_columns,
     show_json,
@@ -121,7 +122,7 @@ async def _check(args: argparse.Namespace, settings: Settings) -> int:
     if args.output == "json":
         show_json("rcpt-check", found.as_json())
     else:
-        show_columns([tuple(_printable(cell) for cell in row) for row in found.rows()])
+        show_columns([tuple(printable(cell) for cell in row) for row in found.rows()])
     answered = next((one.known for one in said if one.known), "")
     return {"": TEMPFAIL, "no": NEGATIVE}.get(answered, OK)
 
@@ -186,8 +187,3 @@ def _mailbox(text: str) -> Mailbox:
         return parse_mailbox(text)
     except AddressError as error:
         raise CommandError(USAGE, f"{text}: {error}") from error
-
-
-def _printable(text: str) -> str:
-    """What a stranger wrote must not move the operator's cursor."""
-    return "".join(char if char.isprintable() else "?" for char in text)
