@@ -50,9 +50,9 @@ def recall_decision(args: argparse.Namespace) -> int:
 
 
 def _policy(args: argparse.Namespace, record: Mapping[str, Any]) -> Policy:
+    from gateway.cluster.recalling import policy_of
     from gateway.config import load_settings
     from gateway.node.policy_keeper import policy_now
-    from gateway.node.recalling import policy_of
     from gateway.policy.load import load, load_packaged
 
     if args.policy:
@@ -86,14 +86,5 @@ def _show(record: Mapping[str, Any], again: Recall) -> None:
         print(f"  {visible(rule)}")
     print(f"VERDICT  {visible(record.get('verdict', ''))} ({visible(record.get('reason', ''))})")
     print("CHANGE")
-    for line in changes_of(again):
+    for line in again.lines:
         print(f"  {visible(line)}")
-
-
-def changes_of(again: Recall) -> list[str]:
-    """What would have changed the verdict, in words."""
-    if again.why:
-        return [f"cannot be decided again: {again.why}"]
-    lines = [] if again.same_policy else ["the policy that decided is not to be had; these are of the one in force:"]
-    lines += [str(one) for one in again.alternatives]
-    return lines if again.alternatives else [*lines, f"nothing alone: still {again.again} ({again.reason})"]

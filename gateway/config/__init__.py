@@ -4,10 +4,10 @@ are read (``load``).
 Known gaps: see the two modules.
 """
 
+from gateway.config.admin_section import AdminSettings
 from gateway.config.limits_section import LimitsSettings
 from gateway.config.load import load_settings
 from gateway.config.model import (
-    AdminSettings,
     DnsSettings,
     ListenerSettings,
     LogSettings,

@@ -19,7 +19,9 @@ class DecisionSettings(BaseModel):
         2000, ge=0, le=100_000, description="lines of at most 16 KiB and 100 records that stay; 0: none are kept"
     )
     hours: float = Field(48.0, gt=0, le=8760, description="lines are forgotten after so long")
-    flush: float = Field(120.0, ge=1, le=3600, description="seconds after which few records make a line too; while somebody looks on, one")
+    flush: float = Field(
+        120.0, ge=1, le=3600, description="seconds after which few records make a line; while somebody looks on, one"
+    )
 
 
 class JournalSettings(BaseModel):

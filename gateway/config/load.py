@@ -14,6 +14,7 @@ from typing import Any
 
 import pydantic
 
+from gateway.config.admin_section import admin_faults
 from gateway.config.arc_section import read_key
 from gateway.config.mailstore_entry import pem_faults
 from gateway.config.masking import masked
@@ -117,6 +118,8 @@ def _cross_faults(document: Document, data: Mapping[str, Any], folder: Path) -> 
     yield from _listener_faults(document, data)
     yield from _route_faults(document, data)
     yield from _tls_faults(document, data.get("tls"), folder)
+    for key, problem, remedy in admin_faults(data.get("admin"), folder):
+        yield document.fault(("admin", key), problem, remedy)
     yield from _arc_faults(document, data, folder)
     yield from _folder_faults(document, data, folder)
     yield from _recipient_faults(document, data, folder)

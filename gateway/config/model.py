@@ -30,6 +30,7 @@ from pydantic import (
     model_validator,
 )
 
+from gateway.config.admin_section import AdminSettings
 from gateway.config.arc_section import ArcSettings
 from gateway.config.cluster_section import ClusterSettings
 from gateway.config.journal_section import DecisionSettings, JournalSettings
@@ -243,22 +244,6 @@ class DnsSettings(_Section):
     timeout: float = Field(2.0, gt=0, le=30, description="seconds for one try of one query")
 
 
-class AdminSettings(_Section):
-    """Metrics, health, status and the page of the node; never show it to the Internet."""
-
-    address: Address = Field("127.0.0.1:8025", description="IP address and port")
-
-    @property
-    def host(self) -> str:
-        """The IP address to listen on, without brackets."""
-        return split_address(self.address)[0]
-
-    @property
-    def port(self) -> int:
-        """The TCP port; 0 takes a free one."""
-        return split_address(self.address)[1]
-
-
 class LogSettings(_Section):
     """Log lines and decision records go to standard output."""
 
@@ -339,8 +324,9 @@ class Settings(_Section):
         """What works and should not stay so, for the operator."""
         shared = self.store.partition("://")[0] not in ("memory", "sqlite")
         if shared and self.secret is None:
-            return ("secret: there is none, so whoever reads the shared store can guess the addresses hashed in it",)
-        return ()
+            told = "secret: there is none, so whoever reads the shared store can guess the addresses hashed in it"
+            return (told, *self.admin.warnings)
+        return self.admin.warnings
 
     @property
     def worker_count(self) -> int:

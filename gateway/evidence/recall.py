@@ -44,6 +44,15 @@ class Recall:
     alternatives: tuple[Alternative, ...] = ()
     why: str = ""
 
+    @property
+    def lines(self) -> list[str]:
+        """What would have changed the verdict, in words."""
+        if self.why:
+            return [f"cannot be decided again: {self.why}"]
+        lines = [] if self.same_policy else ["the policy that decided is not to be had; these are of the one in force:"]
+        lines += [str(one) for one in self.alternatives]
+        return lines if self.alternatives else [*lines, f"nothing alone: still {self.again} ({self.reason})"]
+
     def as_json(self) -> dict[str, Any]:
         """For programs."""
         return {

@@ -119,6 +119,11 @@ class Duties:
             )
         )
 
+    @property
+    def board(self) -> Board:
+        """The board that the duties use."""
+        return self._board
+
     async def first_look(self) -> None:
         """Before the workers start: what the cluster has decided meanwhile."""
         await self._member.first_look()

@@ -23,6 +23,7 @@ from typing import Any, Final
 
 from gateway import __version__
 from gateway.config import Settings
+from gateway.node.admin_port import admin_port
 from gateway.node.banner import banner
 from gateway.node.certificates import Certificates
 from gateway.node.channel import Said
@@ -35,7 +36,7 @@ from gateway.node.policy_host import PolicyHost
 from gateway.node.policy_keeper import PolicyKeeper
 from gateway.node.systemd import ServiceManager
 from gateway.node.tlsa_guard import guard_for
-from gateway.ops.admin import AdminServer, Page, json_page, status_page
+from gateway.ops.admin import Page
 from gateway.ops.health import NodeHealth
 from gateway.ops.log import Log, standard_output
 from gateway.ops.metrics import NodeMetrics, use_folder
@@ -184,21 +185,23 @@ class Supervisor:
                     "and greylist), no limit a client holds",
                     extra={"event": "client_unknown", "listener": listener.name or listener.address},
                 )
-        admin = AdminServer(
-            {
-                "/": self._page,
-                "/healthz": self._healthz,
-                "/readyz": self._readyz,
-                "/metrics": self._metrics_page,
-                "/statusz": self._statusz,
-                **self._policy_host.admin_shows,
-            }
-        )
-        await admin.start(self._admin)
-        await self._policy_host.start()
         duties = Duties(
             settings, self._health, self._metrics, self._notices, self._reports, self._keeper, self._certificates
         )
+        admin, admin_tls = admin_port(
+            settings,
+            {
+                "/healthz": self._healthz,
+                "/readyz": self._readyz,
+                "/metrics": self._metrics_page,
+                **self._policy_host.admin_shows,
+            },
+            duties.board,
+            lambda: self._health.status(time.monotonic()),
+            lambda: self._keeper.in_force.policy,
+        )
+        await admin.start(self._admin, admin_tls)
+        await self._policy_host.start()
         await duties.first_look()
         self._crew = Crew(
             settings.worker_count,
@@ -318,9 +321,3 @@ class Supervisor:
     async def _metrics_page(self) -> Page:
         text = await asyncio.to_thread(self._metrics.text)
         return Page(HTTPStatus.OK, "text/plain; version=0.0.4; charset=utf-8", text)
-
-    async def _statusz(self) -> Page:
-        return json_page(self._health.status(time.monotonic()))
-
-    async def _page(self) -> Page:
-        return status_page(self._health.status(time.monotonic()))

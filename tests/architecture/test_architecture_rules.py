@@ -32,6 +32,7 @@ MAY = {
     "adapters": {"ports"},
     "drills": {"ports"},
     "ops": {"ports"},
+    "web": {"ops", "cluster", "evidence", "config", "policy", "ports"},
     "outside": {"config", "ports", "smtp"},
     "config": {"delivery", "policy"},
 }

@@ -31,6 +31,7 @@ PACKAGES = {
     "bird": "bird2",
     "birdc": "bird2",
     "curl": "curl",
+    "chromium": "chromium",
     "zsh": "zsh",
     "fish": "fish",
     "unbound-checkconf": "unbound",

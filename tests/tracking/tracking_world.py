@@ -77,7 +77,7 @@ class World:
                 },
                 policy(),
             )
-            for name, workers, more in (("mx1", 2, {}), ("mx2", 1, {}))
+            for name, workers, more in (("mx1", 2, {}), ("mx2", 1, {"admin": _guarded(folder)}))
         ]
 
     def command(self, *words: str, node: int = 0) -> tuple[int, str, str]:
