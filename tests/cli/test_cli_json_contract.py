@@ -48,6 +48,7 @@ COMMANDS = [
     "policy rollout",
     "policy diff policy.yaml",
     "cluster status",
+    "cluster skew --log log",
     "explain --ip 192.0.2.7 --helo mail.example.org --from anna@example.org --rcpt bob@example.com --offline",
     "track --log log",
     "rcpt check bob@example.com",
