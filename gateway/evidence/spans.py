@@ -63,6 +63,8 @@ class Session:
     def add(self, span: Span, to: list[Span]) -> None:
         """One more part, if there is room."""
         self.root.fault = self.root.fault or span.fault
+        # it is made when the first part is over
+        self.root.start = min(self.root.start, span.start)
         self.count += 1
         if self.count <= SPANS:
             to.append(span)

@@ -90,7 +90,9 @@ def attributes(span: Any) -> dict[str, Any]:
 def test_a_node_sends_one_trace_a_session_and_its_id_stands_in_the_record(tmp_path):
     with collector() as seen:
         traces = {"endpoint": seen.url, "sample": 1.0}
-        node = NodeProcess(tmp_path / "node", {"traces": traces, "workers": 1, "hostname": "mx.example.com"})
+        # recordings take hold of the same pipeline and relay
+        journal = tmp_path / "journal.jsonl"
+        node = NodeProcess(tmp_path / "node", {"traces": traces, "workers": 1, "journal": {"file": str(journal)}})
         try:
             node.wait_ready()
             with smtplib.SMTP("127.0.0.1", node.smtp_port, timeout=30) as client:
@@ -104,6 +106,7 @@ def test_a_node_sends_one_trace_a_session_and_its_id_stands_in_the_record(tmp_pa
             assert node.stop() == 0
         finally:
             node.end()
+    assert record["sid"] in journal.read_text(encoding="utf-8")
     (root,) = seen.named("session")
     assert not root.parent_span_id
     assert root.trace_id.hex() == record["trace"]
