@@ -10,6 +10,7 @@ import aiosmtpd
 from aiosmtpd.smtp import SMTP
 from house import house
 
+from gateway.smtp.identify import Listener
 from gateway.smtp.session import Session, session_template
 from gateway.smtp.tls import limit_tls_memory
 
@@ -45,8 +46,7 @@ async def test_the_constructors_attributes() -> None:
 
 async def test_sessions_do_not_share_state() -> None:
     async with house() as h:
-        listener = next(iter([object()]))
-        one, two = (Session(h.server, listener, session_template("x")) for _ in range(2))  # type: ignore[arg-type]
+        one, two = (Session(h.server, Listener("x"), session_template("x")) for _ in range(2))
         assert one._wire is not two._wire
         assert one._closed is not two._closed
 
