@@ -139,6 +139,7 @@ TLS: Final = (
         version=TLS_VERSIONS,
         result=HANDSHAKES,
     ),
+    _times("tls_handshake_duration_seconds", "From our 220 to STARTTLS to the end of the handshake", side=("in",)),
     _counter("tls_handshake_failures", "Why handshakes failed", side=("in",), cause="words of docs/tls.md"),
     _node(
         "tls_certificate_not_after_timestamp_seconds",

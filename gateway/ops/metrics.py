@@ -63,6 +63,7 @@ class MetricsObserver:
         self.tarpitted = of("tarpitted_sessions")
         self.handshakes = of("tls_handshakes")
         self.handshake_failures = of("tls_handshake_failures")
+        self.handshake_seconds = of("tls_handshake_duration_seconds")
         self.auth = {name: of(name) for name in ("spf", "dkim", "arc")}
         self.dmarc = of("dmarc")
         self.greylist = of("greylist")
@@ -198,6 +199,10 @@ class MetricsObserver:
     def tls_handshake(self, side: str, version: str, result: str) -> None:
         """Count a handshake."""
         self.handshakes.labels(side, version if version in catalogue.TLS_VERSIONS else "", result).inc()
+
+    def tls_time(self, side: str, seconds: float) -> None:
+        """Time a handshake."""
+        self.handshake_seconds.labels(side).observe(seconds)
 
     def tls_failure(self, side: str, cause: str) -> None:
         """Count why a handshake failed."""

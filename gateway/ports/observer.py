@@ -46,6 +46,10 @@ class Observer(Protocol):
         """side: in, out; result: ok, handshake_error, timeout, client_abort."""
         ...
 
+    def tls_time(self, side: str, seconds: float) -> None:
+        """A handshake that succeeded took so long. side: in."""
+        ...
+
     def tls_failure(self, side: str, cause: str) -> None:
         """Why a handshake failed. side: in; cause: one of the words of ``smtp.tls_watch.CAUSES``."""
         ...
@@ -82,6 +86,9 @@ class NullObserver:
         """Nothing."""
 
     def tls_handshake(self, side: str, version: str, result: str) -> None:
+        """Nothing."""
+
+    def tls_time(self, side: str, seconds: float) -> None:
         """Nothing."""
 
     def tls_failure(self, side: str, cause: str) -> None:

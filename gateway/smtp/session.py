@@ -321,10 +321,10 @@ class Session(SMTP):
         assert context is not None
         assert self._link is not None
         try:
-            transport, tls = await handshake(self._wire, self._link, self, context)
+            observer = self._server.services.observer
+            transport, tls = await handshake(self._wire, self._link, self, context, observer=observer)
         except HandshakeFailed as failed:
             await self._no_tls(failed, reception, commands)
-        self._server.services.observer.tls_handshake("in", tls.version, "ok")
         self._plain = False
         self.transport = self._link = transport
         self._wire.attach(transport)

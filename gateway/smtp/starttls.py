@@ -65,13 +65,16 @@ async def handshake(
     protocol: asyncio.Protocol,
     context: ssl.SSLContext,
     seconds: float = limits.TLS_HANDSHAKE_TIMEOUT,
+    observer: Observer | None = None,
 ) -> tuple[asyncio.Transport, Tls]:
     """Shake hands as the server; 220 has been said. context: of ``tls.make_context``. The whole may take ``seconds``.
+    observer: hears of success, and how long it took from our 220 on; a failure tells itself.
 
     Raises HandshakeFailed; then the client has its alert, or can be told in the clear (``is_plain_text``)."""
     loop = asyncio.get_running_loop()
     facts = Facts(write=transport.write)
-    deadline = loop.time() + seconds
+    began = loop.time()
+    deadline = began + seconds
     try:
         while not wire.buffer:
             await wire.more(deadline)
@@ -88,7 +91,11 @@ async def handshake(
     if wire.ended or wire.lost:
         facts.note(facts.early)
         raise HandshakeFailed("client_abort", "client_left", facts, "connection ended")
-    return await _openssl(transport, protocol, context, facts, max(1.0, deadline - loop.time()))
+    encrypted, tls = await _openssl(transport, protocol, context, facts, max(1.0, deadline - loop.time()))
+    if observer is not None:
+        observer.tls_handshake("in", tls.version, "ok")
+        observer.tls_time("in", loop.time() - began)
+    return encrypted, tls
 
 
 async def _openssl(
