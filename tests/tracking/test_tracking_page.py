@@ -19,10 +19,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 from browser import DARK, LIGHT, Shot, dom
 from tracking_world import IMAGE, SCRIPT, TOKEN, NodeProcess, World, id_in, send
 
-from gateway.config import load_settings
-from gateway.config.admin_section import AdminSettings, tls_context
-from gateway.ops.admin import AdminServer, Page, Request
-from gateway.web.access import Access
+from gateway.adapters.board_memory import MemoryBoard
+from gateway.adapters.clock_system import SystemClock
+from gateway.config import Settings, load_settings
+from gateway.config.admin_section import AdminSettings
+from gateway.node.admin_port import admin_port
+from gateway.ops.admin import Page
+from gateway.policy.load import load_packaged
 
 PAGES = ("/", "/live", "/search", "/lists", "/domains")
 SIGNS = ("<script>doc", "<img", "<b>x", "onerror=\"", "<i>why")
@@ -175,34 +178,46 @@ def test_beyond_loopback_there_is_no_page_without_a_guard(tmp_path: Path) -> Non
 
 async def test_a_client_certificate_opens_the_page(tmp_path: Path) -> None:
     await asyncio.to_thread(_make_certificates, tmp_path)
+    (tmp_path / "token").write_text(TOKEN, encoding="utf-8")
+    files = "certificate: server.pem, key: server.key, client_ca: ca.pem"
+    head = "state_dir: state\nroutes: [{domains: [example.com], mailstore: 'smtp://10.1.0.5:25'}]\n"
+    for number, token in enumerate(("", ", token_file: token")):
+        file = tmp_path / f"gateway{number}.yaml"
+        file.write_text(f"{head}admin: {{address: '0.0.0.0:8025', page: true, {files}{token}}}\n", encoding="utf-8")
+        settings = load_settings(file, {})
+        assert settings.warnings == ()
+        await _ask_over_tls(settings, tmp_path, 401 if token else 403)
 
-    async def view(_request: Request) -> Page:
-        return Page.text(HTTPStatus.OK, "inside")
 
+async def _ask_over_tls(settings: Settings, folder: Path, refused: int) -> None:
     async def show() -> Page:
         return Page.text(HTTPStatus.OK, "alive")
 
-    server = AdminServer({"/healthz": show}, {"/": view}, Access(certificates=True).guard)
+    board = MemoryBoard(SystemClock())
+    server, tls = admin_port(settings, {"/healthz": show}, board, dict, lambda: load_packaged("default"))
     sock = socket.create_server(("127.0.0.1", 0))
     port = sock.getsockname()[1]
-    await server.start(sock, tls_context(tmp_path / "server.pem", tmp_path / "server.key", tmp_path / "ca.pem"))
+    await server.start(sock, tls)
 
-    def ask(path: str, client: str = "") -> int:
-        context = ssl.create_default_context(cafile=str(tmp_path / "ca.pem"))
+    def ask(path: str, client: str = "", **headers: str) -> int:
+        context = ssl.create_default_context(cafile=str(folder / "ca.pem"))
         if client:
-            context.load_cert_chain(tmp_path / f"{client}.pem", tmp_path / f"{client}.key")
+            context.load_cert_chain(folder / f"{client}.pem", folder / f"{client}.key")
         asked = http.client.HTTPSConnection("localhost", port, timeout=20, context=context)
         try:
-            asked.request("GET", path)
+            asked.request("GET", path, headers=headers)
             return asked.getresponse().status
         finally:
             asked.close()
 
-    assert await asyncio.to_thread(ask, "/") == 403
+    assert await asyncio.to_thread(ask, "/lists") == refused
+    assert await asyncio.to_thread(ask, "/statusz") == refused
     assert await asyncio.to_thread(ask, "/healthz") == 200
-    assert await asyncio.to_thread(ask, "/", "client") == 200
+    assert await asyncio.to_thread(ask, "/lists", "client") == 200
+    with_token = await asyncio.to_thread(lambda: ask("/lists", Authorization=f"Bearer {TOKEN}"))
+    assert with_token == (200 if settings.admin.token_file else refused)
     with pytest.raises((OSError, http.client.HTTPException)):
-        await asyncio.to_thread(ask, "/", "stranger")
+        await asyncio.to_thread(ask, "/lists", "stranger")
     await server.close()
 
 
