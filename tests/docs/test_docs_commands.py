@@ -201,6 +201,7 @@ class World:
             (self.here / name).write_text(observe)
         (self.here / "message.eml").write_bytes(b"From: anna@example.org\r\nSubject: x\r\n\r\nx\r\n")
         (self.here / "zone").write_text(ZONE)
+        (self.here / "node.log").write_text("\n".join(self.node.log))
         for name in ("maillog", "mail.log"):
             (self.here / name).write_text("nothing\n")
         shutil.copyfile(next((ROOT / "gateway" / "evidence").glob("*.jsonl")), self.here / "journal.jsonl")
@@ -225,6 +226,8 @@ class World:
             words += ["--zone", "zone"]
         if one.path in ("tail", "trace"):
             words += ["--for", "1s"]
+        if one.path in ("track", "cluster skew") and one.page.name != "first-day.md" and "--log" not in words:
+            words += ["--log", "node.log"]  # where nothing is on the board it is asked for some seconds
         if "--canary" in words:
             words += ["--watch", "1"]
         return words
