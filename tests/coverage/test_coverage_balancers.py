@@ -115,7 +115,8 @@ def test_dnat_in_turn_keeps_the_clients_address(tmp_path: Path) -> None:
                 ["ip", "route", "add", "default", "via", via, "dev", "eth0", "onlink"],
             ):
                 subprocess.run([*net.within(place), *words], check=True, timeout=30)
-        subprocess.run([*net.within("router"), "sysctl", "-qw", "net.ipv4.ip_forward=1"], check=True, timeout=30)
+        forward = "echo 1 > /proc/sys/net/ipv4/ip_forward"
+        subprocess.run([*net.within("router"), "sh", "-c", forward], check=True, timeout=30)
         subprocess.run([*net.within("router"), need("nft"), "-f", "-"], input=RULES, text=True, check=True, timeout=30)
         running = []
         try:

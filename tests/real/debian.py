@@ -15,6 +15,8 @@ PACKAGES = {
     "nsd": "nsd",
     "unbound": "unbound",
     "named-checkzone": "bind9-utils",
+    "dig": "bind9-dnsutils",
+    "nslookup": "bind9-dnsutils",
     "openssl": "openssl",
     "testssl": "testssl.sh",
     "haproxy": "haproxy",
