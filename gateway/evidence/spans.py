@@ -205,6 +205,7 @@ class TracingObserver:
         self.held = inner.held
         self.tls_handshake = inner.tls_handshake
         self.tls_failure = inner.tls_failure
+        self.tls_time = inner.tls_time
         self.mailstore_attempt = inner.mailstore_attempt
         self.mailstore_reply = inner.mailstore_reply
 
