@@ -45,9 +45,9 @@ class Ports:
     blocks: Blocks = _NO_BLOCKS
     """Emergency blocks in force."""
     greylist: GreylistDesk = _NO_DESK
+    lists: ListDesk = _NO_LISTS
+    """How the block and allow lists are."""
     presence: Presence = _ALONE
     """The sessions of this process."""
     limiter: Limiter | None = None
     """What to count with while the store is out; None: nothing."""
-    lists: ListDesk = _NO_LISTS
-    """How the block and allow lists are."""
