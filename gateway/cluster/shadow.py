@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -77,7 +78,8 @@ async def stop(board: Board) -> Order | None:
     order, now = await order_of(board), await board.now()
     if order is None or order.until <= now:
         return None
-    ended = replace(order, until=round(now, 3))
+    # rounding must not put the end ahead of the moment in which it was said
+    ended = replace(order, until=math.floor(now * 1000) / 1000)
     await board.write(PLACE, _ORDER, json.dumps(asdict(ended)), _KEPT)
     return ended
 

@@ -8,6 +8,7 @@ import smtplib
 import socket
 import ssl
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import ip_network
@@ -53,6 +54,9 @@ def nginx(folder: Path, kind: str, text: str, front: int) -> Iterator[None]:
                 probe.settimeout(0.05)
                 if probe.connect_ex(("127.0.0.1", front)) == 0:
                     break
+            time.sleep(0.05)
+        else:
+            pytest.fail("nginx does not listen: " + log.read_text())
         yield
     finally:
         process.terminate()
