@@ -103,7 +103,10 @@ async def test_5000_idle_connections_at_the_default_limits(start_node: Start) ->
     began = time.monotonic()
     socks, heard = await crowd(node.smtp_port, CROWD)
     assert set(heard) == {220, 421}
-    assert limits.SESSIONS_PER_WORKER <= heard[220] <= 2 * limits.SESSIONS_PER_WORKER
+    assert heard[220] >= limits.SESSIONS_PER_WORKER
+    # on a machine so busy that the crowd is long in coming, its last ones take the places of its first
+    late = time.monotonic() - began > limits.COMMAND_TIMEOUT_CROWDED
+    assert late or heard[220] <= 2 * limits.SESSIONS_PER_WORKER
     # the first of them go when they have been silent for so long and somebody asks for their place
     await asyncio.sleep(began + limits.COMMAND_TIMEOUT_CROWDED + 1 - time.monotonic())
     beside = await good_client(node.smtp_port, 2.0)
