@@ -23,6 +23,23 @@ from node_process import NodeProcess  # noqa: E402
 MISSING = "real component missing:"
 
 
+ALONE = (
+    "balancers/test_balancers_under_load.py",
+    "cluster/test_cluster_drills.py",
+    "crash/",
+    "floods/",
+    "outages/test_store_drills.py",
+)
+"""Tests that flood a node, or make a fault in one certain moment: they want the machine for themselves."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.relative_to(HERE).as_posix().startswith(ALONE):
+            item.add_marker(pytest.mark.alone)
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport() -> Iterator[None]:
     outcome: Any = yield

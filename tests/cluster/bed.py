@@ -91,7 +91,7 @@ rules:
   - {{id: spf-reject, at: rcpt, when: {{spf: fail}}, then: reject, reason: auth-policy}}
 outage: {{dns: proceed, store: proceed, mailstore: defer}}
 profiles:
-  - {{name: grey, domains: [many.example], checks: {{greylist: {{mode: all, delay_all: {GREYLIST_DELAY}}}}}}}
+  - {{name: grey, domains: [many.example], checks: {{greylist: {{mode: all, delay_all: {GREYLIST_DELAY}, auto_allow_after: 0}}}}}}
 """
 IMAP = f"""protocols = lmtp imap
 disable_plaintext_auth = no

@@ -59,7 +59,7 @@ def test_the_primary_mx_is_down(site: Bed) -> None:
         site.submit("user@ranked.example", names)
 
     before = site.delivered("user@ranked.example")
-    told = site.drill("primary-down", fault, lambda: site.net.link("mx1", up=True), to="drill@ranked.example", during=4)
+    told = site.drill("primary-down", fault, lambda: site.net.link("mx1", up=True), to="drill@ranked.example", during=12)
     told.assert_nothing_lost()
     backup = [place for place in told["accepted_at"] if "mx-backup" in place]
     assert backup, "the backup took it"

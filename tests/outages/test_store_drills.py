@@ -110,7 +110,7 @@ class Drill:
         self.connections, self.commands = after[0] - before[0], after[1] - before[1]
         self.recovery, self.usual = first - (self.ended if mend else self.begun), usual
         # what was under way when it began or ended may have met either
-        self.during = [one for one in load.sessions if self.begun <= one.began < self.ended - 0.4]
+        self.during = [one for one in load.sessions if self.begun + 0.3 <= one.began < self.ended - 1.0]
         self.failopen = node.metric("mxgw_failopen_total", check="greylist") - failopen
 
     @staticmethod
