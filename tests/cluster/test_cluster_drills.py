@@ -133,13 +133,12 @@ def test_the_clock_of_a_node_is_an_hour_wrong(site: Bed) -> None:
     def fault() -> None:
         site.set_clock("+1h")
         site.wait(lambda: is_on(attempt(site, "mx3", "a@skew.example", "user@three.example")), "mx3 is an hour on")
-        for one, other in (("mx1", "mx3"), ("mx3", "mx1")):
-            # at the jump a call to Redis may look too late, and the node lets a client pass without it
-            fresh = (f"a@{one}-{number}.example" for number in itertools.count())
-            who, began = site.wait(lambda one=one, fresh=fresh: put_off(site, one, next(fresh)), f"{one} greylists")
-            # by the clock of mx3 it would be over at once, or in an hour
-            site.wait(lambda other=other, who=who: attempt(site, other, who) == 250, "Redis decides", 30)
-            assert time.monotonic() - began >= GREYLIST_DELAY
+        # at the jump a call to Redis may look too late, and the node lets a client pass without it
+        fresh = (f"a@{number}.example" for number in itertools.count())
+        who, began = site.wait(lambda: put_off(site, "mx1", next(fresh)), "mx1 greylists")
+        # by the clock of mx3 the delay would be over at once
+        site.wait(lambda: attempt(site, "mx3", who) == 250, "Redis decides", 30)
+        assert time.monotonic() - began >= GREYLIST_DELAY
 
     def is_on(_: int) -> bool:
         last = site.nodes["mx3"].events("transaction")[-1:]
