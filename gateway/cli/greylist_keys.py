@@ -20,7 +20,6 @@ from gateway.cli.sysexits import DATAERR, NEGATIVE, OK, TEMPFAIL, USAGE
 if TYPE_CHECKING:
     from gateway.config import Settings
     from gateway.mail.transaction import Transaction
-    from gateway.policy.model import Policy
     from gateway.policy.settings import ChecksSettings, GreylistSettings
     from gateway.ports import Ports
     from gateway.ports.board import Board
@@ -38,11 +37,12 @@ async def check(args: argparse.Namespace, settings: Settings) -> int:
     from gateway.evidence.record import finding_json
     from gateway.mail.finding import Outcome
     from gateway.node.compose import shared_store
+    from gateway.node.policy_keeper import policy_now
 
     store, _clock = shared_store(settings)
     try:
         if args.key:
-            checks = _policy(settings).default.checks.greylist
+            checks = policy_now(settings).default.checks.greylist
             kind, client = _kind(args.key), args.key.partition("|")[0]
             question = question_of(GreylistKey(kind, client, args.key), "", checks)
             answer = await store.greylist(replace(question, look=True))
@@ -73,12 +73,13 @@ async def mark(args: argparse.Namespace, settings: Settings, board: Board) -> in
     from gateway.cluster.greylist import CLEARED, Event, publish, seal_of
     from gateway.node.compose import shared_store
     from gateway.node.duties import secret_of
+    from gateway.node.policy_keeper import policy_now
     from gateway.ports.store import GreylistMark
 
     key = args.key
     if key:
         _kind(key)
-        lifetime = _policy(settings).default.checks.greylist.pass_lifetime
+        lifetime = policy_now(settings).default.checks.greylist.pass_lifetime
     else:
         tx, _ports, checks = await _found(args, settings)
         found = _greylist(checks)
@@ -102,9 +103,10 @@ async def seed(args: argparse.Namespace, settings: Settings) -> int:
     """Parties of a file wait no more, for the pass lifetime from their last use."""
     from gateway.checks.greylist import store_key
     from gateway.node.compose import shared_store
+    from gateway.node.policy_keeper import policy_now
     from gateway.ports.store import GreylistMark
 
-    checks = _policy(settings).default.checks.greylist
+    checks = policy_now(settings).default.checks.greylist
     parties: dict[str, None] = {}
     lines = args.file.read_text(encoding="utf-8").splitlines()
     for number, line in enumerate(lines, 1):
@@ -157,12 +159,6 @@ def _kind(key: str) -> str:
     return key[:3]
 
 
-def _policy(settings: Settings) -> Policy:
-    from gateway.policy.load import load, load_packaged
-
-    return load(settings.policy) if settings.policy else load_packaged("default")
-
-
 def _greylist(checks: ChecksSettings) -> GreylistSettings:
     from gateway.policy.settings import GreylistSettings
 
@@ -185,6 +181,7 @@ async def _found(args: argparse.Namespace, settings: Settings) -> tuple[Transact
     from gateway.node.compose import recorded_ports
     from gateway.node.duties import board_of
     from gateway.node.greylist_desk import Desk
+    from gateway.node.policy_keeper import policy_now
 
     if not args.ip or args.path is None or not args.to:
         raise CommandError(USAGE, "a KEY, or --ip, --from and --to, say which attempt is meant")
@@ -193,7 +190,7 @@ async def _found(args: argparse.Namespace, settings: Settings) -> tuple[Transact
         rcpt, client = parse_mailbox(args.to), ip_address(args.ip)
     except (AddressError, ValueError) as error:
         raise CommandError(USAGE, str(error)) from error
-    checks = _policy(settings).for_domain(rcpt.domain).checks
+    checks = policy_now(settings).for_domain(rcpt.domain).checks
     ports, _asked = recorded_ports(settings, args.zone)
     board = board_of(settings)
     try:

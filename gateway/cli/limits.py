@@ -79,12 +79,12 @@ def run(args: argparse.Namespace) -> int:
 async def _used(args: argparse.Namespace) -> list[_Used]:
     from gateway.config import load_settings
     from gateway.node.compose import shared_store
-    from gateway.policy.load import load, load_packaged
+    from gateway.node.policy_keeper import policy_now
     from gateway.ports.failure import PortFailure
     from gateway.ports.store import Tally
 
     settings = load_settings(settings_path(args.config), os.environ)
-    policy = load(settings.policy) if settings.policy else load_packaged("default")
+    policy = policy_now(settings)
     asked = _charges(args.what, policy.default.checks)
     if settings.store.startswith("memory:"):
         raise CommandError(UNAVAILABLE, f"{settings.store} is in each worker's memory; no command reaches it")

@@ -57,11 +57,13 @@ def settings_of(args: argparse.Namespace) -> Settings | None:
 
 
 def checks_of(args: argparse.Namespace, settings: Settings | None) -> ChecksSettings:
-    """The settings of the checks: --policy, else that of --config, else the packaged policy."""
+    """The settings of the checks: --policy, else those in force at the node of --config, else the packaged policy's."""
+    from gateway.node.policy_keeper import policy_now
     from gateway.policy.load import load, load_packaged
 
-    chosen = args.policy or (settings.policy if settings else None)
-    return (load(chosen) if chosen else load_packaged("default")).default.checks
+    if args.policy:
+        return load(args.policy).default.checks
+    return (policy_now(settings) if settings else load_packaged("default")).default.checks
 
 
 def answer(

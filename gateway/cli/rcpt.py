@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from gateway.checks.recipient_cache import Remembered
     from gateway.config import Settings
     from gateway.mail.address import Mailbox
-    from gateway.policy.model import Policy
     from gateway.ports.mailstore import Mailstore
 
 
@@ -97,6 +96,7 @@ class _Found:
 async def _check(args: argparse.Namespace, settings: Settings) -> int:
     from gateway.checks.recipient_cache import remembered
     from gateway.node.compose import router_for, shared_store
+    from gateway.node.policy_keeper import policy_now
 
     mailbox = _mailbox(args.address)
     try:
@@ -117,7 +117,7 @@ async def _check(args: argparse.Namespace, settings: Settings) -> int:
     finally:
         await store.close()
         await router.close()
-    now, whose = clock.now(), _policy(settings).for_domain(mailbox.domain).checks.recipient
+    now, whose = clock.now(), policy_now(settings).for_domain(mailbox.domain).checks.recipient
     found = _Found(mailbox, route.name, kept, now, bool(kept and kept.fresh(now, whose)), tuple(said))
     if args.output == "json":
         show_json("rcpt-check", found.as_json())
@@ -142,6 +142,7 @@ async def _flush(args: argparse.Namespace, settings: Settings) -> int:
     from gateway.checks.recipient_cache import flush_address, flush_all, flush_domain
     from gateway.mail.address import AddressError, parse_domain
     from gateway.node.compose import shared_store
+    from gateway.node.policy_keeper import policy_now
     from gateway.ports.failure import PortFailure
 
     try:
@@ -151,7 +152,7 @@ async def _flush(args: argparse.Namespace, settings: Settings) -> int:
         raise CommandError(USAGE, f"{args.what}: {error}") from error
     if settings.store.startswith("memory:"):
         raise CommandError(UNAVAILABLE, f"{settings.store} is in each worker's memory; restart the node to empty it")
-    policy = _policy(settings)
+    policy = policy_now(settings)
     try:
         store, clock = shared_store(settings)
     except (ValueError, OSError) as error:
@@ -172,12 +173,6 @@ async def _flush(args: argparse.Namespace, settings: Settings) -> int:
     else:
         print(f"forgotten: {mailbox or domain or 'all recipients'}")
     return OK
-
-
-def _policy(settings: Settings) -> Policy:
-    from gateway.policy.load import load, load_packaged
-
-    return load(settings.policy) if settings.policy else load_packaged("default")
 
 
 def _mailbox(text: str) -> Mailbox:
