@@ -5,6 +5,11 @@ Known gaps: labels with a dot inside (``a\\.b``) cannot be asked for.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import dns.name
+
 RTYPES = frozenset({"A", "AAAA", "TXT", "MX", "PTR", "CNAME"})
 
 
@@ -22,3 +27,21 @@ def question(name: str) -> str | None:
 def host(name: str) -> str:
     """A name out of an answer: lower case, without trailing dot; ``"."`` for the root (the exchange of a null MX)."""
     return name.rstrip(".").lower() or "."
+
+
+def plain(name: dns.name.Name) -> str:
+    """dnspython's name as our text: labels as they are, without the root's."""
+    return ".".join(label.decode("latin-1") for label in name.labels if label)
+
+
+def rdata_text(rdata: Any, rtype: str) -> str:
+    """dnspython's record data as ``ports.dns.Answer`` has it."""
+    match rtype:
+        case "A" | "AAAA":
+            return str(rdata.address)
+        case "TXT":
+            return b"".join(rdata.strings).decode("latin-1")
+        case "MX":
+            return f"{rdata.preference} {host(plain(rdata.exchange))}"
+        case _:
+            return host(plain(rdata.target))

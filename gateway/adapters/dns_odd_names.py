@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
 import dns.asyncresolver
 import dns.exception
@@ -16,7 +15,7 @@ import dns.name
 import dns.nameserver
 import dns.resolver
 
-from gateway.adapters.dns_names import host
+from gateway.adapters.dns_names import rdata_text
 from gateway.mail.finding import Why
 from gateway.ports.dns import Answer, Status
 from gateway.ports.failure import PortFailure
@@ -54,20 +53,4 @@ class OddNameResolver:
         except (dns.exception.DNSException, OSError) as error:
             raise PortFailure("dns", Why.PROTOCOL, f"{name} {rtype}: {type(error).__name__}") from error
         ttl = found.chaining_result.minimum_ttl
-        return Answer(Status.OK, tuple(_text(rdata, rtype) for rdata in found), ttl)
-
-
-def _text(rdata: Any, rtype: str) -> str:
-    match rtype:
-        case "A" | "AAAA":
-            return str(rdata.address)
-        case "TXT":
-            return b"".join(rdata.strings).decode("latin-1")
-        case "MX":
-            return f"{rdata.preference} {host(_key(rdata.exchange))}"
-        case _:
-            return host(_key(rdata.target))
-
-
-def _key(name: dns.name.Name) -> str:
-    return ".".join(label.decode("latin-1") for label in name.labels if label)
+        return Answer(Status.OK, tuple(rdata_text(rdata, rtype) for rdata in found), ttl)

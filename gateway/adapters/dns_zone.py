@@ -13,7 +13,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import dns.exception
 import dns.name
@@ -23,7 +22,7 @@ import dns.rrset
 import dns.tokenizer
 import dns.zonefile
 
-from gateway.adapters.dns_names import RTYPES, host, question
+from gateway.adapters.dns_names import RTYPES, plain, question, rdata_text
 from gateway.mail.finding import Why
 from gateway.ports.dns import Answer, Status
 from gateway.ports.failure import PortFailure
@@ -56,12 +55,12 @@ class ZoneResolver:
         for rrset in rrsets:
             rtype = dns.rdatatype.to_text(rrset.rdtype)
             if rtype in RTYPES:
-                values = tuple(_text(rdata, rtype) for rdata in rrset)
-                types = records.setdefault(_key(rrset.name), {})
+                values = tuple(rdata_text(rdata, rtype) for rdata in rrset)
+                types = records.setdefault(plain(rrset.name).lower(), {})
                 earlier = types.get(rtype, ((), rrset.ttl))[0]
                 types[rtype] = (earlier + values, rrset.ttl)
             else:
-                records.setdefault(_key(rrset.name), {})
+                records.setdefault(plain(rrset.name).lower(), {})
         trouble = {
             (name.removesuffix(".").lower(), (rtype or "").upper()): kind
             for kind, name, rtype in _TROUBLE.findall(text)
@@ -141,19 +140,3 @@ def _with_ancestors(names: Iterable[str]) -> Iterable[str]:
     for name in names:
         yield name
         yield from _parents(name)
-
-
-def _key(name: dns.name.Name) -> str:
-    return ".".join(label.decode("latin-1") for label in name.labels if label).lower()
-
-
-def _text(rdata: Any, rtype: str) -> str:
-    match rtype:
-        case "A" | "AAAA":
-            return str(rdata.address)
-        case "TXT":
-            return b"".join(rdata.strings).decode("latin-1")
-        case "MX":
-            return f"{rdata.preference} {host(_key(rdata.exchange))}"
-        case _:
-            return host(_key(rdata.target))
