@@ -107,7 +107,7 @@ async def test_what_may_be_tls_is_for_openssl_to_refuse(noise: bytes, tmp_path: 
         assert (await c.ask("STARTTLS")).code == 220
         await c.send(noise)
         with contextlib.suppress(ConnectionError):
-            assert b"554" not in await c.reader.read()
+            assert b"554 5.5.1" not in await c.reader.read()
     assert h.watcher.handshakes == ["handshake_error"]
     assert h.watcher.failures[0] != "plain_text"
     assert h.watcher.ended == ["lost"]
