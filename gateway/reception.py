@@ -234,7 +234,8 @@ class Reception:
         if group is None and open_.groups and not tx.envelope.prdr:
             return self._say_rcpt(mailbox, "other-route")
         if mailbox in tx.envelope.recipients:
-            return self._say_rcpt(mailbox, "rcpt-ok")
+            # noted already: a client could repeat it for hours
+            return self._say("RCPT", "rcpt-ok")
         judged = await self._judge(Phase.RCPT, replace(tx, rcpt=mailbox), profile)
         if is_refusal(judged.verdict):
             reply = refusal_of(judged, self._services.observer, "RCPT")

@@ -41,7 +41,7 @@ class LimitsSettings(BaseModel):
     fruitless_commands: int = Field(
         limits.FRUITLESS_COMMANDS,
         ge=100,
-        description="NOOP, RSET, HELP, VRFY, EXPN, EHLO, HELO and refused RCPT since the last MAIL (the next: 421)",
+        description="NOOP, RSET, HELP, VRFY, EXPN, EHLO, HELO, refused or repeated RCPT since MAIL (the next: 421)",
     )
     header_octets: int = Field(limits.HEADER_OCTETS, ge=65536, le=8 * 1024**2, description="largest header, octets")
     header_fields: int = Field(limits.HEADER_FIELDS, ge=100, le=20000, description="header fields a message")

@@ -55,8 +55,8 @@ NETWORK_BITS: Final = {4: 24, 6: 64}
 """What one customer of a provider commonly has; by IP version."""
 JUNK_COMMANDS: Final = 5
 FRUITLESS_COMMANDS: Final = 300
-"""NOOP, RSET, HELP, VRFY, EXPN, EHLO, HELO and refused RCPT: Postfix allows 100 of some of them, and here a whole
-envelope of greylisted recipients must have room."""
+"""NOOP, RSET, HELP, VRFY, EXPN, EHLO, HELO, refused or repeated RCPT: Postfix allows 100 of some of them, and here a
+whole envelope of greylisted recipients must have room."""
 MEMORY_PERCENT: Final = 95
 """Used memory of the control group (or the machine) above which no new session begins."""
 MEMORY_OCTETS: Final = 0

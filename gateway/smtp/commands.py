@@ -17,6 +17,7 @@ from gateway.mail import address
 from gateway.mail.advertised import ehlo_words
 from gateway.mail.limits import WireLimits
 from gateway.mail.reply import Reply, reply_for
+from gateway.mail.transaction import Envelope
 from gateway.reception import Reception
 from gateway.smtp.bdat import Chunk, parse_chunk
 from gateway.smtp.parameters import MAIL, Refused, mail_parameters, rcpt_parameters
@@ -29,7 +30,7 @@ NOT_SMTP: Final = frozenset(
 """Words of other protocols: a browser or a scanner was led here, and behind them comes text of a third party."""
 NOT_OFFERED: Final = frozenset({"AUTH", "ETRN", "TURN", "ATRN", "SEND", "SOML", "SAML", "XCLIENT", "XFORWARD"})
 FRUITLESS: Final = frozenset({"NOOP", "RSET", "HELP", "VRFY", "EXPN", "EHLO", "HELO"})
-"""Verbs that bring no mail; a refused RCPT is another."""
+"""Verbs that bring no mail; a RCPT that is refused or repeated is another."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -91,11 +92,12 @@ class Commands:
         refused = refusal(self.state, verb)
         if refused is not None:
             return verb, self.protocol(*refused)
+        before = self._reception.envelope
         try:
             reply = await method(self, rest.strip(b" \t"))
         except Refused as error:
             reply = self.protocol(*error.parts)
-        return verb, self._count_fruitless(verb, reply)
+        return verb, self._count_fruitless(verb, reply, before)
 
     def chunk(self, line: bytes) -> Chunk | Reply | None:
         """What a BDAT announces, with the refusal that the state asks for; None: the line is no BDAT. A Reply: nobody
@@ -127,11 +129,11 @@ class Commands:
             return self.protocol(421, "4.7.0", "Too many unknown commands", close=True)
         return self.protocol(code, "5.5.1" if code == 502 else "5.5.2", text)
 
-    def _count_fruitless(self, verb: str, reply: Reply) -> Reply:
+    def _count_fruitless(self, verb: str, reply: Reply, before: Envelope | None) -> Reply:
         # cheap for the client and not quite so for us: without an end, one session keeps a worker busy
         if verb == "MAIL" and reply.code == 250:
             self._fruitless = 0
-        elif verb in FRUITLESS or (verb == "RCPT" and reply.code >= 400):
+        elif verb in FRUITLESS or (verb == "RCPT" and self._reception.envelope is before):
             self._fruitless += 1
             if self._fruitless > self._limits.fruitless_commands:
                 return self.reason("too-many-errors")

@@ -59,6 +59,17 @@ async def test_recipients() -> None:
         assert len(h.relay.transactions[0].envelope.recipients) == 100
 
 
+async def test_the_same_recipient_again_and_again() -> None:
+    async with house(fruitless_commands=5) as h, connect(h.port) as c:
+        await greeted(c)
+        assert (await c.ask("MAIL FROM:<>")).code == 250
+        assert [(await c.ask("RCPT TO:<u@example.com>")).code for _ in range(6)] == [250] * 6
+        assert (await c.ask("RCPT TO:<u@example.com>")).status == "421 4.7.0"
+        await c.reply()
+    (record,) = h.watcher.records
+    assert [rcpt["address"] for rcpt in record["rcpts"]] == ["u@example.com"], "noted once"
+
+
 async def test_errors() -> None:
     async with house(errors_soft=100, errors_hard=5) as h, connect(h.port) as c:
         await greeted(c)
