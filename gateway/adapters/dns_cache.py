@@ -4,6 +4,8 @@ Positive answers live for their TTL (an hour at most), negative ones for theirs 
 the resolver cannot tell), failures for a few seconds: long enough that one dead domain does not cost one wait per
 recipient, short enough that recovery is seen at once (RFC 9520 section 3.2 allows 1 s to 5 min).
 
+Strangers choose the names and what stands there: what is kept is bounded by octets, and a huge answer is not kept.
+
 Known gaps: no refresh before expiry; nothing stale is served.
 """
 
@@ -23,6 +25,10 @@ POSITIVE_MAX = 3600.0
 NEGATIVE_DEFAULT = 60.0
 NEGATIVE_MAX = 900.0
 FAILURE_TTL = 5.0
+MOST_OCTETS = 32 * 1024 * 1024
+LONGEST_ANSWER = 16 * 1024
+_ENTRY_OCTETS = 500
+_RECORD_OCTETS = 60
 
 Key = tuple[str, str]
 Observer = Callable[[str, str, float], None]
@@ -30,22 +36,24 @@ Observer = Callable[[str, str, float], None]
 
 
 class CachingResolver:
-    """A resolver in front of another. hits and misses count lookups since the start."""
+    """A resolver in front of another. most_octets: of memory for answers, roughly; what was asked for longest ago goes
+    first. hits and misses count lookups since the start."""
 
     def __init__(
         self,
         inner: Resolver,
         clock: Clock,
-        max_entries: int = 50_000,
+        most_octets: int = MOST_OCTETS,
         on_lookup: Observer | None = None,
         failure_ttl: float = FAILURE_TTL,
     ) -> None:
         self._inner = inner
         self._clock = clock
-        self._max_entries = max_entries
+        self._most_octets = most_octets
+        self._octets = 0
         self._on_lookup = on_lookup
         self._failure_ttl = failure_ttl
-        self._kept: OrderedDict[Key, tuple[float, Answer | Cause]] = OrderedDict()
+        self._kept: OrderedDict[Key, tuple[float, Answer | Cause, int]] = OrderedDict()
         self._flying: dict[Key, asyncio.Task[Answer]] = {}
         self.hits = 0
         self.misses = 0
@@ -58,7 +66,7 @@ class CachingResolver:
         key = (name.removesuffix(".").lower(), rtype)
         kept = self._kept.get(key)
         if kept is not None:
-            expires, answer = kept
+            expires, answer, _ = kept
             left = expires - self._clock.monotonic()
             if left > 0:
                 self.hits += 1
@@ -66,7 +74,7 @@ class CachingResolver:
                 if isinstance(answer, Cause):
                     raise PortFailure(answer.port, answer.why, answer.detail)
                 return replace(answer, ttl=int(left))
-            del self._kept[key]
+            self._forget(key)
         self.misses += 1
         flight = self._flying.get(key)
         if flight is None:
@@ -106,10 +114,19 @@ class CachingResolver:
     def _keep(self, key: Key, answer: Answer | Cause, ttl: float) -> None:
         if ttl <= 0:
             return
-        self._kept[key] = (self._clock.monotonic() + ttl, answer)
-        self._kept.move_to_end(key)
-        while len(self._kept) > self._max_entries:
-            self._kept.popitem(last=False)
+        self._forget(key)
+        records = answer.records if isinstance(answer, Answer) else ()
+        octets = _ENTRY_OCTETS + 2 * len(key[0]) + sum(_RECORD_OCTETS + len(record) for record in records)
+        if octets > LONGEST_ANSWER:
+            return
+        self._kept[key] = (self._clock.monotonic() + ttl, answer, octets)
+        self._octets += octets
+        while self._octets > self._most_octets:
+            self._forget(next(iter(self._kept)))
+
+    def _forget(self, key: Key) -> None:
+        if (kept := self._kept.pop(key, None)) is not None:
+            self._octets -= kept[2]
 
     def _landed(self, key: Key, flight: asyncio.Task[Answer]) -> None:
         self._flying.pop(key, None)

@@ -124,10 +124,23 @@ async def test_failure_reaches_all_waiters():
 
 async def test_least_recently_used_goes_first():
     inner = Counting(OK)
-    cache = CachingResolver(inner, Clock(), max_entries=2)
+    cache = CachingResolver(inner, Clock(), most_octets=1500)
     for name in ("a", "b", "a", "c", "a"):
         await cache.lookup(f"{name}.test", "A")
     assert (inner.asked, len(cache)) == (3, 2)
+
+
+async def test_what_is_kept_is_bounded_by_octets_and_a_huge_answer_is_asked_for_again():
+    inner = Counting(Answer(Status.OK, ("x" * 2000,), 100))
+    cache = CachingResolver(inner, Clock(), most_octets=100_000)
+    for number in range(500):
+        await cache.lookup(f"{number}.test", "TXT")
+    assert 20 < len(cache) <= 50
+    inner.answer, kept = Answer(Status.OK, ("x" * 255,) * 250, 100), len(cache)
+    for _ in range(2):
+        assert len((await cache.lookup("huge.test", "TXT")).records) == 250
+    assert inner.asked == 502
+    assert len(cache) == kept
 
 
 async def test_observer_sees_real_questions_only():
