@@ -177,7 +177,8 @@ def _word(value: object) -> str:
     if isinstance(value, list | tuple):
         return ",".join(str(item) for item in value)
     if isinstance(value, dict):
-        return ",".join(f"{key}={item}" for key, item in value.items())
+        # a listener without a name is called by its address
+        return ",".join(f"{key}={item}" if str(key) != str(item) else str(item) for key, item in value.items())
     text = str(value)
     return f'"{text}"' if " " in text else text
 
