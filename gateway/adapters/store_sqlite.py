@@ -4,7 +4,11 @@ One connection lives in one thread of its own, so that the event loop never wait
 transaction; ``BEGIN IMMEDIATE`` takes the write lock first, so that reading and recording are one step for all
 workers. WAL with ``synchronous=NORMAL``: a power cut may lose the last moments, which costs one deferral.
 
-Known gaps: keys stand in clear in the file (mode 0600); one host only, never on a network file system.
+What has run out goes with the calls that write: more of it than they add. Strangers choose the keys, so beyond a size
+of the file what would run out first goes too, of all but the ledger.
+
+Known gaps: keys stand in clear in the file (mode 0600); one host only, never on a network file system. What became
+free in the file is used again, and not given back to the disk.
 """
 
 from __future__ import annotations
@@ -32,8 +36,11 @@ _BUSY_MILLISECONDS = 150
 _OPEN_TRIES = 10
 _OPEN_PAUSE = 0.02
 _PURGE_SECONDS = 30.0
-_PURGE_ROWS = 500
+_PURGE_ROWS = 100
+_MOST_OCTETS = 512 * 1024 * 1024
 _TABLES = ("seen", "clients", "counts", "vals", "ledger")
+_USED = """SELECT (page_count - freelist_count) * page_size
+           FROM pragma_page_count, pragma_freelist_count, pragma_page_size"""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS seen (id TEXT PRIMARY KEY, first REAL, passed INTEGER, expires REAL,
                                  learnt INTEGER) WITHOUT ROWID;
@@ -56,17 +63,19 @@ class SqliteStore:
     """Implements ``ports.store.Store`` and ``ports.ledger.Ledger`` over the file ``path`` (made with mode 0600, its
     directory must exist).
 
-    clock: whose ``now`` decides windows; the system's when None. Raises PortFailure('store', timeout) when other
-    workers hold the lock for more than 150 ms, 'protocol' for a file that is no sound database, 'refused' for all else
-    (no permission, disk full); each later call tries to open again.
+    clock: whose ``now`` decides windows; the system's when None. most_octets: of the file. Raises PortFailure('store',
+    timeout) when other workers hold the lock for more than 150 ms, 'protocol' for a file that is no sound database,
+    'refused' for all else (no permission, disk full); each later call tries to open again.
     """
 
-    def __init__(self, path: Path, clock: Clock | None = None) -> None:
+    def __init__(self, path: Path, clock: Clock | None = None, most_octets: int = _MOST_OCTETS) -> None:
         self._path = path
+        self._most_octets = most_octets
         self._now = clock.now if clock else time.time
         self._thread: ThreadPoolExecutor | None = ThreadPoolExecutor(1, "store")
         self._connection: sqlite3.Connection | None = None
         self._purged = 0.0
+        self._behind = False
 
     async def greylist(self, question: GreylistQuestion) -> GreylistAnswer:
         """Ask and record in one transaction."""
@@ -265,15 +274,21 @@ class SqliteStore:
 
     def _purge(self, connection: sqlite3.Connection) -> None:
         now = self._now()
-        if 0 <= now - self._purged < _PURGE_SECONDS:
+        if not self._behind and 0 <= now - self._purged < _PURGE_SECONDS:
             return
         self._purged = now
+        is_full = connection.execute(_USED).fetchone()[0] > self._most_octets
+        # in small portions, for the write lock is everybody's; while one was full, with each call that writes
+        self._behind = False
         for table in _TABLES:
-            # in small portions: the write lock is everybody's. The names are ours, hence no injection
-            connection.execute(
-                f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE expires <= ? LIMIT ?)",  # noqa: S608
-                (now, _PURGE_ROWS),
+            until = float("inf") if is_full and table != "ledger" else now
+            # the names are ours, hence no injection
+            gone = connection.execute(
+                f"DELETE FROM {table} WHERE id IN "  # noqa: S608
+                f"(SELECT id FROM {table} WHERE expires <= ? ORDER BY expires LIMIT ?)",
+                (until, _PURGE_ROWS),
             )
+            self._behind = self._behind or gone.rowcount >= _PURGE_ROWS
 
 
 def _rows(key: str, recipients: Sequence[str]) -> list[str]:

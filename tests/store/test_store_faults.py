@@ -23,12 +23,13 @@ from gateway.adapters.store_redis import RedisStore
 from gateway.adapters.store_sqlite import SqliteStore
 from gateway.mail.finding import Why
 from gateway.ports.failure import PortFailure
+from gateway.ports.ledger import Entry
 from gateway.ports.store import Counter, GreylistQuestion, Seen
 from gateway.ports.store_state import StateChange, StoreState
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "real"))
 from redis_server import RedisServer
-from store_subjects import RedisShapes
+from store_subjects import HandClock, RedisShapes
 
 T = TypeVar("T")
 QUESTION = GreylistQuestion("user@example.org", "192.0.2.0/24", 60, 3600, 3600, 2)
@@ -134,6 +135,41 @@ async def test_what_has_run_out_is_purged(tmp_path: Path) -> None:
     left = sqlite3.connect(tmp_path / "s")
     assert [left.execute(f"SELECT count(*) FROM {t}").fetchone()[0] for t in ("seen", "counts", "vals")] == [0, 0, 1]
     left.close()
+
+
+async def test_the_purge_keeps_up_with_strangers_and_the_file_has_a_size(tmp_path: Path) -> None:
+    clock = HandClock()
+    store = SqliteStore(tmp_path / "s", clock, most_octets=1024 * 1024)
+
+    def rows(connection: sqlite3.Connection) -> int:
+        return int(connection.execute("SELECT count(*) FROM vals").fetchone()[0])
+
+    def fill(connection: sqlite3.Connection) -> None:
+        until = clock.now() + 10
+        strangers = ((f"old {number}", "v", until) for number in range(1000))
+        connection.executemany("INSERT INTO vals VALUES (?, ?, ?)", strangers)
+
+    def overfill(connection: sqlite3.Connection) -> None:
+        until = clock.now() + 3600
+        strangers = ((f"{number}", "v" * 500, until + number) for number in range(6000))
+        connection.executemany("INSERT INTO vals VALUES (?, ?, ?)", strangers)
+
+    await store.transaction(fill)
+    await clock.advance(60)
+    for _ in range(15):
+        await store.put("last", "v", 7200)
+    assert await store.transaction(rows) == 1
+    await store.begin("message", ["r@example.com"], "one", 3600)
+    await clock.advance(60)
+    await store.transaction(overfill)
+    for _ in range(80):
+        await clock.advance(0.1)
+        await store.put("last", "v", 7200)
+    assert 500 < await store.transaction(rows) < 2200
+    assert await store.get("0") is None
+    assert await store.get("5999")
+    assert await store.begin("message", ["r@example.com"], "two", 3600) == (Entry.BUSY,)
+    await store.close()
 
 
 # ---- redis
