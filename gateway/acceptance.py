@@ -45,9 +45,9 @@ class Group:
     recipients: list[Mailbox] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Part:
-    """A group at the end of data: a transaction of its own."""
+    """A group at the end of data: a transaction of its own. tx: with what was found so far."""
 
     tx: Transaction
     profile: Profile
@@ -120,7 +120,7 @@ async def conclude(services: Services, part: Part, started: float, is_gone: Call
     judged = await services.pipeline.judge(Phase.CONTENT, part.tx, part.profile)
     notes = part.notes
     notes.add(Phase.CONTENT.value, judged.seconds, judged.check_seconds)
-    part = replace(part, tx=judged.tx)
+    part.tx = judged.tx
     if is_refusal(judged.verdict):
         reply = refusal_of(judged, services.observer, "DATA")
         return Outcome(part, judged.verdict, reply, reply)
@@ -136,6 +136,13 @@ async def conclude(services: Services, part: Part, started: float, is_gone: Call
     reply = fold(delivery, part.tx.id)
     services.observer.reply("DATA", reply.code, "accepted" if reply.code == 250 else "mailstore")
     return Outcome(part, judged.verdict, reply, reply, delivery)
+
+
+def failed(services: Services, part: Part) -> Outcome:
+    """What becomes of a part when an error of ours ended its work: the client comes again."""
+    reply = reply_for("local-error", part.tx.id)
+    services.observer.reply("DATA", reply.code, "local-error")
+    return Outcome(part, Verdict(Action.DEFER, "local-error"), reply, reply)
 
 
 def _note_results(notes: Notes, delivery: DeliveryResult) -> None:

@@ -23,6 +23,7 @@ from gateway.acceptance import (
     Group,
     Outcome,
     conclude,
+    failed,
     is_refusal,
     mime_too_complex,
     refusal_of,
@@ -268,12 +269,14 @@ class Reception:
             return (self.refuse_content("mime-too-complex"),)
         parts = split(replace(tx, message=message), self._open.groups, notes)
         work = [conclude(self._services, part, started, lambda: self.client_gone) for part in parts]
-        # all of them end before an error of ours comes out: no hand-over is left alone
+        # an error of ours in one of them takes nothing from the others: neither hand-over nor reply nor record
         outcomes: list[Outcome] = []
-        for outcome in await asyncio.gather(*work, return_exceptions=True):
-            if isinstance(outcome, BaseException):
-                raise outcome
-            part = outcome.part
+        for part, ended in zip(parts, await asyncio.gather(*work, return_exceptions=True), strict=True):
+            if isinstance(ended, BaseException):
+                log.error("%s: an error of ours", part.tx.id, exc_info=ended)
+                outcome = failed(self._services, part)
+            else:
+                outcome = ended
             self._write_record(part.tx, outcome.verdict, outcome.said, outcome.delivery, part.notes, part.profile)
             outcomes.append(outcome)
         self._open = self._fresh()

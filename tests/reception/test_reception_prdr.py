@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from test_reception_transaction import LOOPING, MESSAGE, Desk
 
 from gateway.mail.address import Mailbox
@@ -71,6 +72,28 @@ async def test_a_refused_recipient_has_no_reply_at_the_end() -> None:
     said = await _envelope(desk, "user@example.com", "bad@example.com", "other@example.com")
     assert said == ["250 2.1.5", "451 4.7.1", "250 2.1.5"]
     assert [reply.code for reply in await desk.reception.content_replies(MESSAGE)] == [353, 250, 250, 250]
+
+
+async def test_an_error_of_ours_in_one_group_takes_nothing_from_the_other(caplog: pytest.LogCaptureFixture) -> None:
+    desk = Desk()
+    deliver = desk.relay.deliver
+
+    async def broken_for_one(tx: Transaction, message: OutgoingMessage, budget: float) -> DeliveryResult:
+        if tx.id.endswith(".2"):
+            return await deliver(tx, message, budget)
+        raise RuntimeError("an error of ours")
+
+    desk.relay.deliver = broken_for_one  # type: ignore[method-assign]
+    await _envelope(desk, "user@example.com", "user@other.example.com")
+    replies = await desk.reception.content_replies(MESSAGE)
+    assert [reply.code for reply in replies] == [353, 451, 250, 250]
+    told = [(record["qid"], record["result"], record["reason"]) for record in desk.watcher.records]
+    assert told == [("SESSION-1", "deferred", "local-error"), ("SESSION-1.2", "accepted", "accepted")]
+    # for the budgets that its checks have charged
+    assert desk.watcher.records[0]["findings"]["loop"]["outcome"] == "pass"
+    assert "SESSION-1: an error of ours" in caplog.text
+    desk.reception.close()
+    assert len(desk.watcher.records) == 2
 
 
 class Choosy:
