@@ -2,8 +2,8 @@
 
 Sessions are leases in the store: each worker says how many it serves of a client and a network, again before the lease
 ends, and a worker that dies says nothing any more. What the checks have charged for a message is given back where the
-client hears 4yz, for an attempt that must be made again is no message. Errors, unknown recipients and refused messages
-are charged. All goes out in one call some hundredths of a second later.
+client hears 4yz or is gone, for an attempt that must be made again is no message. Errors, unknown recipients and
+refused messages are charged. All goes out in one call some hundredths of a second later.
 
 Known gaps: what stands in the books when a worker is killed is lost, which is some hundredths of a second.
 """
@@ -107,18 +107,17 @@ class Accounts:
             self._add(unknown_charges(subjects(tx, settings), settings))
 
     def ended(self, tx: Transaction, verdict: Verdict | None, reply: Reply | None, profile: Profile) -> None:
-        """4yz: what was charged is given back. 5yz before the content came: the message is charged. The verdict teaches
-        about the client's network and the domain that has proven itself."""
+        """4yz, or nobody there to hear it: what was charged is given back. 5yz before the content came: the message is
+        charged. The verdict teaches about the client's network and the domain that has proven itself."""
         settings, found = profile.checks.rate, tx.findings.get("rate")
-        if reply is None:
-            return
-        self.note(lessons(tx, verdict, reply.code, profile))
+        if reply is not None:
+            self.note(lessons(tx, verdict, reply.code, profile))
         if tx.envelope is None or not _counts(tx, settings):
             return
         charged = bool(found and found.evidence.get("charged"))
-        if charged and 400 <= reply.code < 500:
+        if charged and (reply is None or 400 <= reply.code < 500):
             self._add(transaction_charges(tx, settings, -1))
-        elif not charged and reply.code >= 500:
+        elif not charged and reply is not None and reply.code >= 500:
             self._add(refused_charges(tx, settings))
 
     def _add(self, charges: Iterable[Charge]) -> None:
