@@ -28,6 +28,7 @@ from gateway.checks.charges import (
     unknown_charges,
 )
 from gateway.checks.standing import lessons
+from gateway.cluster.agent import Agent, Duty
 from gateway.mail.finding import Outcome
 from gateway.mail.limits import NETWORK_BITS
 from gateway.mail.reply import Reply
@@ -134,16 +135,18 @@ class Accounts:
     # ---- to the store
 
     async def run(self) -> None:
-        """Carry it to the store, until cancelled."""
-        while True:
-            patience = min((RENEW_SECONDS, *(lease / 3 for lease in self._leases.values())))
-            try:
-                async with asyncio.timeout(patience):
-                    await self._wake.wait()
-            except TimeoutError:
-                self._changed.update(self._leases)
-            await asyncio.sleep(GATHER_SECONDS)
-            await self.flush()
+        """Carry it to the store, until cancelled. An error of ours is logged, and does not end it."""
+        await Agent((Duty("accounts", GATHER_SECONDS, self._turn),)).run()
+
+    async def _turn(self) -> None:
+        patience = min((RENEW_SECONDS, *(lease / 3 for lease in self._leases.values())))
+        try:
+            async with asyncio.timeout(patience):
+                await self._wake.wait()
+        except TimeoutError:
+            self._changed.update(self._leases)
+        await asyncio.sleep(GATHER_SECONDS)
+        await self.flush()
 
     async def flush(self) -> None:
         """All that has gathered. Never raises: what the store does not take, the worker's own limiter does."""

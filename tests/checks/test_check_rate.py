@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
@@ -264,6 +266,32 @@ async def test_what_the_store_did_not_take_the_local_limiter_does() -> None:
         assert found.outcome is Outcome.PASS
         accounts.ended(tx.with_findings({"rate": found}), None, reply_for("greylisted", "T-1"), profile)
         await accounts.flush()
+
+
+class FaultyOnce(MemoryStore):
+    """A store with an error of ours, in its first call."""
+
+    calls = 0
+
+    async def count(self, counters: Sequence[Counter]) -> tuple[float, ...]:
+        self.calls += 1
+        if self.calls == 1:
+            raise RuntimeError("an error of ours")
+        return await super().count(counters)
+
+
+async def test_an_error_of_ours_does_not_end_the_accounts(caplog: pytest.LogCaptureFixture) -> None:
+    store = FaultyOnce(SystemClock())
+    accounts = accounts_with(store, "mx1", limits())
+    work = asyncio.create_task(accounts.run())
+    async with asyncio.timeout(20):
+        while store.calls < 2:
+            accounts.note([Counter("a", 1, DAY)])
+            await asyncio.sleep(0.02)
+    assert not work.done()
+    work.cancel()
+    assert "duty accounts failed" in caplog.text
+    assert (await store.count([Counter("a", 0, DAY)]))[0] >= 1
 
 
 async def test_counters_are_charged_once_each(store: MemoryStore) -> None:
