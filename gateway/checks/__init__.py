@@ -9,6 +9,7 @@ Known gaps: none.
 from __future__ import annotations
 
 from gateway.checks.arc import arc
+from gateway.checks.asn import asn
 from gateway.checks.block import block
 from gateway.checks.dkim import dkim
 from gateway.checks.dmarc import dmarc
@@ -31,6 +32,7 @@ CHECKS: tuple[Check, ...] = (
     Check("block", Phase.CONNECT, block, "", 1.0, needs_client=True),
     Check("iprev", Phase.CONNECT, iprev, "dns", 3.0, needs_client=True),
     Check("dnsbl", Phase.CONNECT, dnsbl, "dns", 4.0, needs_client=True),
+    Check("asn", Phase.CONNECT, asn, "dns", 3.0, needs_client=True),
     Check("rate", Phase.CONNECT, rate, "store", 0.3, needs_client=True),
     Check("pregreet", Phase.HELO, pregreet, "", 1.0, needs_client=True),
     Check("helo", Phase.HELO, helo, "dns", 3.0),

@@ -31,6 +31,7 @@ from gateway.policy.model import (
     FactCompares,
     FactIs,
     Mode,
+    OriginIs,
     OutcomeIs,
     Posture,
     Profile,
@@ -187,6 +188,16 @@ def _client_in(condition: ClientIn, _rule: Rule, tx: Transaction, _ends: Ends) -
     return tx.connection.client_known and any(address in network for network in condition.networks)
 
 
+def _origin_is(condition: OriginIs, rule: Rule, tx: Transaction, ends: Ends) -> bool:
+    finding = tx.findings.get(condition.check)
+    if finding is None:
+        return False
+    if finding.outcome is Outcome.TEMPERROR:
+        return ends[condition.check] is (End.BEST if rule.then is Action.ACCEPT else End.WORST)
+    found = finding.evidence.get(condition.fact, ())
+    return not condition.values.isdisjoint(found if isinstance(found, tuple) else (str(found),))
+
+
 def _tls_is(condition: TlsIs, _rule: Rule, tx: Transaction, _ends: Ends) -> bool:
     return (tx.connection.tls is not None) is condition.encrypted
 
@@ -218,6 +229,7 @@ _HOLDS: Mapping[type[Condition], _Holds] = {
     FactCompares: _fact_compares,
     FactIs: _fact_is,
     ClientIn: _client_in,
+    OriginIs: _origin_is,
     TlsIs: _tls_is,
     TextMatches: _text_matches,
 }

@@ -21,7 +21,7 @@ import pydantic
 from gateway.mail.address import AddressError, parse_domain
 from gateway.mail.dnsbl_site import parse_site
 from gateway.mail.verdict import Action
-from gateway.policy.model import Policy, Posture, Profile, Rule
+from gateway.policy.model import OriginIs, Policy, Posture, Profile, Rule
 from gateway.policy.rule_form import RuleReader
 from gateway.policy.schema import OutageForm, PolicyForm, ProfileForm
 from gateway.policy.settings import ChecksSettings, ContentSettings
@@ -122,7 +122,12 @@ class _Reader:
             rule = RuleReader(self.document, path, self.faults).read(form)
             if rule:
                 rules.append(rule)
+                self._asked(rule, path)
         return tuple(rules)
+
+    def _asked(self, rule: Rule, path: tuple[Key, ...]) -> None:
+        if any(isinstance(condition, OriginIs) for condition in rule.when) and not self.form.checks.asn.asks:
+            self._fault((*path, "when"), "nobody is asked for the client's origin", "name a zone under checks.asn")
 
     def _sites(self, checks: ChecksSettings, under: tuple[Key, ...]) -> None:
         zones: dict[str, str] = {}

@@ -69,6 +69,16 @@ class ClientIn:
 
 
 @dataclass(frozen=True, slots=True)
+class OriginIs:
+    """``client.asn: [64496]``, ``client.country: [DE]``: one of what the check found. No origin is better than another,
+    so an unknown one is on the side of the rule: a favour's at the favourable end, a refusal's at the other."""
+
+    check: str
+    fact: str
+    values: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class TextMatches:
     """``reverse_path_domain``, ``recipient``, ``recipient_domain``, ``helo_name``: one of these globs, case-blind."""
 
@@ -83,7 +93,7 @@ class TlsIs:
     encrypted: bool
 
 
-Condition = OutcomeIs | FactCompares | FactIs | ClientIn | TextMatches | TlsIs
+Condition = OutcomeIs | FactCompares | FactIs | ClientIn | OriginIs | TextMatches | TlsIs
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,22 @@ from gateway.mail.finding import Outcome
 from gateway.mail.phase import Phase
 from gateway.mail.reply import REPLIES
 from gateway.mail.verdict import Action
-from gateway.policy.model import ClientIn, Condition, FactCompares, FactIs, OutcomeIs, Rule, TextMatches, TlsIs
+from gateway.policy.model import (
+    ClientIn,
+    Condition,
+    FactCompares,
+    FactIs,
+    OriginIs,
+    OutcomeIs,
+    Rule,
+    TextMatches,
+    TlsIs,
+)
 from gateway.policy.schema import RuleForm
 from gateway.policy.vocabulary import FAVOUR, SUBJECTS, VOCABULARY, CheckWords, FactKind, FactValue
 from gateway.yamlfile import Data, Document, Fault, Key, did_you_mean
 
+_AS_NUMBER = re.compile(r"(?:AS)?(0|[1-9][0-9]{0,9})", re.IGNORECASE)
 _COMPARISON = re.compile(r"(>=|<=|>|<)\s*(-?\d+(?:\.\d+)?)")
 _REJECT_REASON = {
     "dmarc": "auth-policy",
@@ -215,6 +226,8 @@ class RuleReader:
                 self._fault(["when", key], "must be true or false", "write tls: false")
                 return None
             return TlsIs(value)
+        if key in ("client.asn", "client.country"):
+            return self._origin(key, _listed(value))
         texts = _listed(value)
         if not texts or not all(isinstance(text, str) for text in texts):
             self._fault(["when", key], "must be a text or a list of texts", "quote what looks like a number")
@@ -231,6 +244,23 @@ class RuleReader:
         except ValueError as error:
             self._fault(["when", key], str(error), "write networks such as 192.0.2.0/24 or 2001:db8::/32")
             return None
+
+    def _origin(self, key: str, items: Sequence[Data]) -> Condition | None:
+        named = [_origin_word(key, item) for item in items]
+        if not named or None in named:
+            remedy = "such as [64496, 64497]" if key == "client.asn" else "such as [DE, NO]"
+            what = "AS numbers" if key == "client.asn" else "countries of two letters"
+            self._fault(["when", key], f"must be {what}", remedy)
+            return None
+        return OriginIs("asn", key.partition(".")[2], frozenset(word for word in named if word))
+
+
+def _origin_word(key: str, item: Data) -> str | None:
+    """As the finding has it; None for what is neither an AS number nor a country."""
+    if key == "client.country":
+        return item.upper() if isinstance(item, str) and re.fullmatch("[A-Za-z]{2}", item) else None
+    match = None if isinstance(item, bool) else _AS_NUMBER.fullmatch(str(item))
+    return match[1] if match and int(match[1]) < 2**32 else None
 
 
 def named_edge(named: Sequence[Outcome], order: Sequence[Outcome], accepting: bool) -> Outcome:

@@ -17,6 +17,11 @@ from gateway.policy.model import Mode, Posture
 from gateway.policy.settings import ChecksSettings, ContentSettings
 from gateway.policy.vocabulary import SUBJECTS, VOCABULARY
 
+_ITEMS: dict[str, dict[str, Any]] = {
+    "client.asn": {"type": ["integer", "string"], "minimum": 0, "maximum": 2**32 - 1, "pattern": "^([Aa][Ss])?[0-9]+$"},
+    "client.country": {"type": "string", "pattern": "^[A-Za-z]{2}$"},
+}
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -105,7 +110,8 @@ def _conditions() -> dict[str, Any]:
                 found[f"{check}.{fact}"] = _one_or_more({"enum": list(kind.values)})
             found[f"{check}.{fact}"]["description"] = kind.meaning
     for subject in SUBJECTS:
-        found[subject] = {"type": "boolean"} if subject == "tls" else _one_or_more({"type": "string"})
+        found[subject] = _one_or_more(_ITEMS.get(subject, {"type": "string"}))
+    found["tls"] = {"type": "boolean"}
     return found
 
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator
 
 from gateway.mail import limits
+from gateway.mail.address import parse_domain
 
 Network = IPv4Network | IPv6Network
 
@@ -67,6 +68,24 @@ class DnsblSettings(CheckSettings):
         (), description="addresses of ours beside those of the served domains' MX hosts; lists that hold them are told"
     )
     own_every: float = Field(900.0, gt=0, description="our own addresses are asked about so often")
+
+
+class AsnSettings(CheckSettings):
+    """The client's AS and country by a DNS zone with routing data, as origin.asn.cymru.com is one. Off until a zone is
+    named."""
+
+    ipv4_zone: str = Field("", description="is asked 4.3.2.1.ZONE for TXT: 64496 | 192.0.2.0/24 | DE | ripencc |")
+    ipv6_zone: str = Field("", description="the same for IPv6 clients, by nibbles")
+
+    @field_validator("ipv4_zone", "ipv6_zone")
+    @classmethod
+    def _domain(cls, text: str) -> str:
+        return text and parse_domain(text)
+
+    @property
+    def asks(self) -> bool:
+        """Whether any client is asked about."""
+        return self.enabled and bool(self.ipv4_zone or self.ipv6_zone)
 
 
 class ClientLimits(BaseModel):
@@ -270,6 +289,7 @@ class ChecksSettings(BaseModel):
     pregreet: PregreetSettings = PregreetSettings()
     helo: HeloSettings = HeloSettings()
     dnsbl: DnsblSettings = DnsblSettings()
+    asn: AsnSettings = AsnSettings()
     rate: RateSettings = RateSettings()
     reputation: ReputationSettings = ReputationSettings()
     greylist: GreylistSettings = GreylistSettings()

@@ -107,6 +107,8 @@ VOCABULARY: Mapping[str, CheckWords] = {
         (Outcome.PASS, Outcome.NONE, Outcome.NEUTRAL, Outcome.POLICY, Outcome.FAIL),
         {"score": _number(0.0, "sum of the weights of all lists that hold the client")},
     ),
+    # facts only; rules speak of them as client.asn and client.country
+    "asn": CheckWords(Phase.CONNECT, "dns", (Outcome.NONE,)),
     "rate": CheckWords(Phase.CONNECT, "store", _PLAIN),
     "pregreet": CheckWords(Phase.HELO, "", _PLAIN),
     "helo": CheckWords(
@@ -157,6 +159,8 @@ VOCABULARY: Mapping[str, CheckWords] = {
 
 SUBJECTS: Mapping[str, Phase] = {
     "client": Phase.CONNECT,
+    "client.asn": Phase.CONNECT,
+    "client.country": Phase.CONNECT,
     "helo_name": Phase.HELO,
     "tls": Phase.MAIL,  # before MAIL a client may still be on its way to STARTTLS
     "reverse_path_domain": Phase.MAIL,

@@ -19,6 +19,7 @@ _OF_CHECK: Final = {
     "arc": "arc",
     "dmarc": "dmarc",
     "helo": "helo",
+    "asn": "asn",
 }
 OTHER: Final = "other"
 PURPOSES: Final = (*_OF_CHECK.values(), "mx", "tlsa", OTHER)

@@ -20,10 +20,11 @@ from gateway.policy.load import load_text
 from gateway.policy.model import Policy
 from gateway.policy.vocabulary import VOCABULARY
 
-CHECKS = ("spf", "dnsbl", "arc", "dmarc")
+CHECKS = ("spf", "dnsbl", "asn", "arc", "dmarc")
 SCORES = (-3.0, 0.0, 2.0, 6.0)
 FACTS = {
     "dnsbl": ("score", SCORES),
+    "asn": ("asn", ((), ("64496",), ("64496", "64497"))),
     "arc": ("trusted", (True, False)),
     "dmarc": ("policy", ("none", "quarantine", "reject")),
 }
@@ -49,6 +50,8 @@ def conditions(draw: st.DrawFn, accepting: bool) -> str:
     if check == "dnsbl" and draw(st.booleans()):
         operator = draw(st.sampled_from(("<", "<=") if accepting else (">", ">=")))
         return f'dnsbl.score: "{operator} {draw(st.sampled_from((-1, 0, 2, 5)))}"'
+    if check == "asn":
+        return f"client.asn: {draw(st.sampled_from(('64496', '[64497]', '[64496, 64497]')))}"
     key, order = check, [o.value for o in VOCABULARY[check].outcomes]
     if check in ("arc", "dmarc") and draw(st.booleans()):
         fact = FACTS[check][0]
@@ -59,7 +62,8 @@ def conditions(draw: st.DrawFn, accepting: bool) -> str:
 
 @st.composite
 def policies(draw: st.DrawFn) -> Policy:
-    lines = ["version: 1", f"outage: {{dns: {draw(st.sampled_from(('defer', 'proceed', 'quarantine')))}}}", "rules:"]
+    head = ["version: 1", "checks: {asn: {ipv4_zone: origin.test}}"]
+    lines = [*head, f"outage: {{dns: {draw(st.sampled_from(('defer', 'proceed', 'quarantine')))}}}", "rules:"]
     for number in range(draw(st.integers(1, 6))):
         then = draw(st.sampled_from(("accept", "quarantine", "defer", "reject", "reject")))
         asked = draw(st.lists(conditions(then == "accept"), min_size=1, max_size=3, unique_by=lambda c: c.split(":")[0]))
@@ -81,6 +85,8 @@ def truths(policy: Policy, found: Findings) -> set[Action]:
 
 def worse(left: Finding, right: Finding) -> bool:
     """right is nowhere more favourable than left."""
+    if left.check == "asn":
+        return False  # no origin is worse than another
     order = VOCABULARY[left.check].outcomes
     if order.index(right.outcome) < order.index(left.outcome):
         return False
