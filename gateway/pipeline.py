@@ -12,11 +12,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from gateway.checks import CHECKS
+from gateway.checks.external_relay import marked
 from gateway.checks.run import Check, run_phase
 from gateway.mail.phase import Phase
-from gateway.mail.transaction import Transaction
+from gateway.mail.transaction import Connection, Transaction
 from gateway.mail.verdict import Verdict
-from gateway.policy.decide import decide
+from gateway.policy.decide import decide, refused_for_good
 from gateway.policy.model import Profile
 from gateway.ports import Ports
 from gateway.ports.store_budget import one_decision
@@ -55,11 +56,22 @@ class Pipeline:
     checks: Sequence[Check] = CHECKS
     beside: Beside | None = None
 
+    def arrived(self, connection: Connection, profile: Profile) -> Connection:
+        """The connection as it is judged: that of a relay which the profile trusts has no client yet."""
+        return marked(connection, profile.checks.external_relay)
+
     async def judge(self, phase: Phase, tx: Transaction, profile: Profile) -> Judgement:
         """Run the phase's checks and decide with all rules up to this phase. Never raises for a fault of a port."""
         started = time.perf_counter()
         with one_decision():
-            judged, check_seconds = await run_phase(self.checks, phase, tx, self.ports, profile.checks)
+            judged, check_seconds = await run_phase(
+                self.checks,
+                phase,
+                tx,
+                self.ports,
+                profile.checks,
+                lambda now, check: refused_for_good(now, profile, phase, check),
+            )
         verdict = decide(judged, profile, phase)
         if self.beside is not None:
             self.beside(phase, judged, verdict)

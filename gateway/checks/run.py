@@ -24,6 +24,9 @@ from gateway.ports.purpose import asking
 
 log = logging.getLogger("mxgw.checks")
 
+Settled = Callable[[Transaction, str], bool]
+"""Whether that check's finding alone refuses for good, so that no other one can change the verdict."""
+
 CheckFunction = Callable[[Transaction, Ports, CheckSettings], Awaitable[Finding | None]]
 """A check: transaction, ports and its own section of the policy's settings in, a finding out; None: not applicable."""
 
@@ -41,10 +44,21 @@ class Check:
     budget: float
     needs_client: bool = False
     after: tuple[str, ...] = ()
+    first: bool = False
+    """It asks nobody and runs before the others; where its finding settles the verdict, they do not run."""
+
+
+def _never(tx: Transaction, check: str) -> bool:  # noqa: ARG001
+    return False
 
 
 async def run_phase(
-    checks: Sequence[Check], phase: Phase, tx: Transaction, ports: Ports, settings: ChecksSettings
+    checks: Sequence[Check],
+    phase: Phase,
+    tx: Transaction,
+    ports: Ports,
+    settings: ChecksSettings,
+    settled: Settled = _never,
 ) -> tuple[Transaction, dict[str, float]]:
     """Run all checks of a phase, layer by layer. Returns the transaction with their findings in the table's order, and
     seconds by check name."""
@@ -60,11 +74,14 @@ async def run_phase(
     seconds: dict[str, float] = {}
     while pending:
         waiting = {check.name for check in pending}
-        layer = [check for check in pending if not waiting.intersection(check.after)]
+        first = [check for check in pending if check.first]
+        layer = first or [check for check in pending if not waiting.intersection(check.after)]
         current = tx.with_findings(found)
         results = await _together([_timed(check, current, ports, settings.of(check.name), seconds) for check in layer])
         found.update({check.name: result for check, result in zip(layer, results, strict=True) if result is not None})
         pending = [check for check in pending if check not in layer]
+        if any(settled(tx.with_findings(found), check.name) for check in first if check.name in found):
+            break
     return tx.with_findings({name: found[name] for name in order if name in found}), seconds
 
 

@@ -63,6 +63,22 @@ def decide(tx: Transaction, profile: Profile, phase: Phase) -> Verdict:
     return _at_both_ends(rules, tx, unknown, profile, enforced)
 
 
+def refused_for_good(tx: Transaction, profile: Profile, phase: Phase, check: str) -> bool:
+    """Whether a firm rule that looks at nothing but this check's finding refuses with 5yz: nothing else that may be
+    found can change that."""
+    finding = tx.findings.get(check)
+    if profile.mode is not Mode.ENFORCE or finding is None or finding.outcome is Outcome.TEMPERROR:
+        return False
+    return any(
+        rule.firm
+        and rule.then is Action.REJECT
+        and _ORDER[rule.at] <= _ORDER[phase]
+        and all(isinstance(condition, OutcomeIs) and condition.check == check for condition in rule.when)
+        and _all_hold(rule, tx, _KNOWN)
+        for rule in profile.rules
+    )
+
+
 def _at_both_ends(
     rules: Sequence[Rule], tx: Transaction, unknown: Sequence[str], profile: Profile, enforced: bool
 ) -> Verdict:
