@@ -1,9 +1,9 @@
 """The store in Redis (or Valkey): shared by the nodes of a cluster.
 
 Each port call is one round trip: a Lua script by EVALSHA (EVAL once where the server does not know it yet) or one
-plain command. Windows are those of the server's clock. Every key has a TTL, so ``volatile-*`` eviction is safe, and no
-address stands in a key: parts are hashed with HMAC-SHA256, cut to 128 bits. Nothing is retried: a retry would count
-twice, and the caller has 300 ms.
+plain command; counts of the same moment share one. Windows are those of the server's clock. Every key has a TTL, so
+``volatile-*`` eviction is safe, and no address stands in a key: parts are hashed with HMAC-SHA256, cut to 128 bits.
+Nothing is retried: a retry would count twice, and the caller has 300 ms.
 
 Known gaps: in Redis Cluster all greylisting keys lie in one slot, all counters in another; while the server is full,
 calls that would have to write fail, also where they ask something.
@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gateway.adapters.redis_client import Patience
+from gateway.adapters.redis_gathered import GatheredCounts, Words
 from gateway.adapters.redis_link import RedisLink, Script, milliseconds, text_of
 from gateway.adapters.store_breaker import Breaker
 from gateway.ports.ledger import Entry
@@ -38,6 +39,7 @@ class RedisStore:
         self._count_script = Script("count.lua")
         self._begin_script = Script("ledger_begin.lua")
         self._settle_script = Script("ledger_settle.lua")
+        self._gathered = GatheredCounts(self._count)
 
     @property
     def state(self) -> StoreState:
@@ -77,13 +79,18 @@ class RedisStore:
             await pipeline.execute()
 
     async def count(self, counters: Sequence[Counter]) -> tuple[float, ...]:
-        """Add all amounts by one script."""
+        """Add all amounts by one script, together with what others count in this moment."""
         if not counters:
             return ()
-        keys = [self._counted(counter) for counter in counters]
-        arguments = [argument for counter in counters for argument in _how(counter)]
-        results = await self._link.run(self._count_script, keys, arguments)
-        return tuple(float(text_of(result)) for result in results)
+        keys, words = [self._counted(counter) for counter in counters], [_how(counter) for counter in counters]
+        if any(counter.limit for counter in counters):
+            return tuple(await self._count(keys, words))  # all or nothing is about this call's counters alone
+        return tuple(await self._gathered.count(keys, words))
+
+    async def _count(self, keys: Sequence[str], words: Sequence[Words]) -> Sequence[float]:
+        arguments = [word for each in words for word in each]
+        results = await self._link.run(self._count_script, list(keys), arguments)
+        return [float(text_of(result)) for result in results]
 
     async def put(self, key: str, value: str, ttl: float) -> None:
         """Keep a value."""
@@ -144,7 +151,7 @@ class RedisStore:
         return f"mxgw:{{{tag}}}:{kind}:{text}" if tag else f"mxgw:{{{text}}}:{kind}"
 
 
-def _how(counter: Counter) -> tuple[int | str, ...]:
+def _how(counter: Counter) -> Words:
     """A counter as count.lua wants it."""
     window = milliseconds(counter.window)
     amount, limit = f"{counter.amount:.15g}", f"{counter.limit:.15g}"

@@ -22,7 +22,7 @@ from contextlib import suppress
 from typing import Final
 
 from gateway.checks.rate import network_of
-from gateway.checks.recipient_cache import DETAIL, remember, remembered
+from gateway.checks.recipient_cache import DETAIL, Remembered, remember, remembered
 from gateway.mail.address import Mailbox
 from gateway.mail.finding import Fact, Finding, Outcome
 from gateway.mail.transaction import Transaction
@@ -54,7 +54,7 @@ async def recipient(tx: Transaction, ports: Ports, settings: CheckSettings) -> F
     if fresh and ports.live(tx.rcpt.domain):
         with suppress(PortFailure, TimeoutError):
             async with asyncio.timeout(LIVE_SECONDS):
-                return await _answered(tx, ports, settings, await _ask_once(ports, tx.rcpt))
+                return await _answered(tx, ports, settings, await _ask_once(ports, tx.rcpt), kept)
     if fresh:
         unknown = await _counted(tx, ports, settings) if fresh.known is Known.NO else 0.0
         return await _finding(tx, ports, settings, RecipientStatus(fresh.known, fresh.detail, cached=True), unknown)
@@ -65,11 +65,13 @@ async def recipient(tx: Transaction, ports: Ports, settings: CheckSettings) -> F
             evidence: dict[str, Fact] = {"cached": True, "stale": True, "detail": kept.detail}
             return Finding("recipient", Outcome.PASS, "known", evidence)
         raise
-    return await _answered(tx, ports, settings, status)
+    return await _answered(tx, ports, settings, status, kept)
 
 
-async def _answered(tx: Transaction, ports: Ports, settings: RecipientSettings, status: RecipientStatus) -> Finding:
-    """Remembered and counted, as far as that is of use."""
+async def _answered(
+    tx: Transaction, ports: Ports, settings: RecipientSettings, status: RecipientStatus, kept: Remembered | None
+) -> Finding:
+    """Remembered and counted, as far as that is of use. kept: what was remembered before."""
     assert tx.rcpt is not None
     if status.cached or status.known is Known.UNVERIFIABLE:
         unknown = await _counted(tx, ports, settings) if status.known is Known.NO else 0.0
@@ -78,7 +80,8 @@ async def _answered(tx: Transaction, ports: Ports, settings: RecipientSettings, 
             remember(ports.store, ports.clock, tx.rcpt, status, settings), _counted(tx, ports, settings)
         )
     else:
-        await remember(ports.store, ports.clock, tx.rcpt, status, settings)
+        if kept is None or not kept.recent(ports.clock.now(), settings):
+            await remember(ports.store, ports.clock, tx.rcpt, status, settings)
         unknown = 0.0
     return await _finding(tx, ports, settings, status, unknown)
 

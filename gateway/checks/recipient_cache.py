@@ -28,6 +28,8 @@ from gateway.ports.store import Store
 log = logging.getLogger("mxgw.checks")
 
 DETAIL: Final = 200
+RENEW_SECONDS: Final = 3600.0
+"""A mailbox that still exists is written anew after this time, and not for each message."""
 _MARK_SECONDS: Final = 30.0
 _MARKS: Final = 10_000
 _ALL: Final = "*"
@@ -55,6 +57,11 @@ class Remembered:
     def believable(self, now: float, settings: RecipientSettings) -> bool:
         """Whether it may be used while nobody answers: never to refuse."""
         return self.known is Known.YES and now - self.at <= settings.stale_ttl
+
+    def recent(self, now: float, settings: RecipientSettings) -> bool:
+        """Whether it says yes and is so young that another yes need not be written."""
+        lifetime = min(settings.positive_ttl, settings.stale_ttl)
+        return self.known is Known.YES and 0 <= now - self.at < min(RENEW_SECONDS, lifetime / 2)
 
 
 async def remembered(store: Store, clock: Clock, mailbox: Mailbox) -> Remembered | None:

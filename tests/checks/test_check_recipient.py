@@ -194,6 +194,25 @@ async def test_an_open_session_is_asked_again_and_what_is_kept_counts_where_it_d
     assert (found.outcome, found.evidence["cached"], found.evidence["stale"]) == (Outcome.PASS, True, False)
 
 
+async def test_a_yes_that_is_heard_again_is_written_once_an_hour() -> None:
+    written: list[str] = []
+
+    class Told(MemoryStore):
+        async def put(self, key: str, value: str, ttl: float) -> None:
+            written.append(key)
+            await super().put(key, value, ttl)
+
+    house = House()
+    house.ports = replace(house.ports, store=Told(house.clock), live=lambda _: True)
+    for minutes, times in ((0, 1), (1, 1), (58, 1), (2, 2), (1, 2)):
+        house.clock.time += 60 * minutes
+        found = await house.ask()
+        assert (found.reason, found.evidence["cached"], len(written)) == ("known", False, times)
+    house.directory.known = Known.NO  # it has just gone: everybody is told at once
+    assert (await house.ask()).outcome is Outcome.FAIL
+    assert len(written) == 3
+
+
 async def test_an_open_session_that_hangs_does_not_hold_up_what_is_known() -> None:
     house = House()
     await house.ask()
