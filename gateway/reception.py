@@ -362,7 +362,7 @@ class Reception:
         try:
             record = transaction_record(
                 tx,
-                node=services.identity.hostname,
+                node=services.identity.node or services.identity.hostname,
                 verdict=verdict,
                 reply=reply,
                 notes=notes or self._open.notes,

@@ -34,7 +34,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     cluster_verify.arguments(actions.add_parser("verify", help="does every node decide alike? 1 where not"))
     cluster_skew.arguments(actions.add_parser("skew", help="messages by node, and who sends them where"))
     for action in (drain, undrain, forget):
-        action.add_argument("node", metavar="NODE", help="its hostname, or the first label of it")
+        action.add_argument("node", metavar="NODE", help="its name (`node`), or the first label of it")
     for action in (status, drain, undrain, forget):
         config_argument(action)
         output_argument(action)

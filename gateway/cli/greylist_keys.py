@@ -90,8 +90,8 @@ async def mark(args: argparse.Namespace, settings: Settings, board: Board) -> in
         await store.greylist_mark([GreylistMark(store_key(key), "|" not in key, lifetime if passes else 0)])
     finally:
         await store.close()
-    event = Event(settings.hostname, clock.now(), "passed" if passes else CLEARED, key)
-    await publish(board, seal_of(secret_of(settings)), settings.hostname, [event])
+    event = Event(settings.node, clock.now(), "passed" if passes else CLEARED, key)
+    await publish(board, seal_of(secret_of(settings)), settings.node, [event])
     if args.output == "json":
         show_json(f"greylist-{args.kind}", {"key": key})
     else:

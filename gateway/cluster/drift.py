@@ -1,4 +1,4 @@
-"""What nodes that should be alike differ in: policy, version, EHLO words, certificates.
+"""What nodes that should be alike differ in: policy, version, EHLO words, certificates. And a name that two share.
 
 Known gaps: settings that show in none of these (routes, resolvers) are not compared.
 """
@@ -43,6 +43,11 @@ def drifts(nodes: Mapping[str, Mapping[str, Any]], current: Generation, now: flo
             found.append(f"{name} runs another policy ({said['policy'][:8]}, generation {said.get('generation', 0)})")
         elif said.get("odd"):
             found.append(f"{name}: {said['odd']}")
+    found += [
+        f"{name}: two nodes go by this name and are seen as one; give each its own `node`"
+        for name, said in nodes.items()
+        if said.get("twin")
+    ]
     for key, words in (("version", "another version"), ("ehlo", "other EHLO words")):
         most = usual([str(said.get(key, "")) for said in nodes.values()])
         found += [f"{name} has {words} ({_shown(said.get(key))})" for name, said in nodes.items()

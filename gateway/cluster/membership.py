@@ -1,7 +1,8 @@
 """Who is in the cluster: each node writes a heartbeat to the board, and all can read all.
 
 A heartbeat is one JSON object. A node that says nothing for 15 s counts as lost, and for an hour it is remembered: it
-may be alive and cut off. One that leaves is forgotten at once.
+may be alive and cut off. One that leaves is forgotten at once. A heartbeat under one's own name that is not one's own
+tells of a twin: two nodes by one name, which orders and roll-outs could not tell apart.
 
 Known gaps: none.
 """
@@ -9,10 +10,14 @@ Known gaps: none.
 from __future__ import annotations
 
 import json
+import logging
+import secrets
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from gateway.ports.board import Board
+
+log = logging.getLogger("mxgw.cluster")
 
 NODES: Final = "nodes"
 BEAT_SECONDS: Final = 5.0
@@ -28,14 +33,30 @@ class Heartbeat:
         self._board = board
         self._node = node
         self._state = state
+        self._run = secrets.token_hex(8)
+        self._twin: float | None = None
+        self._beaten = False
 
     async def turn(self) -> None:
         """One heartbeat. Raises PortFailure."""
         now = await self._board.now()
-        said = json.dumps({"node": self._node, "time": round(now, 3), **self._state()}, separators=(",", ":"))
+        await self._look_for_twin(now)
+        whose = {"node": self._node, "run": self._run, "twin": self._twin is not None}
+        said = json.dumps({**whose, "time": round(now, 3), **self._state()}, separators=(",", ":"))
         # the roster first: who is not on it is not waited for by a roll-out
         await self._board.write(ROSTER, self._node, str(round(now, 3)), FORGOTTEN_AFTER)
         await self._board.write(NODES, self._node, said, LOST_AFTER)
+        self._beaten = True
+
+    async def _look_for_twin(self, now: float) -> None:
+        before = await self._board.read(NODES, self._node)
+        # at the first turn it is the run before this one
+        if self._beaten and before and json.loads(before).get("run", self._run) != self._run:
+            if self._twin is None:
+                log.error("another node beats as %s; give each its own `node`", self._node, extra={"event": "cluster"})
+            self._twin = now
+        elif self._twin is not None and now - self._twin > LOST_AFTER:
+            self._twin = None
 
     async def leave(self) -> None:
         """The node ends: nobody needs to wait for its silence. Raises PortFailure."""

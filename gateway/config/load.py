@@ -23,7 +23,10 @@ from gateway.config.place import split_address
 from gateway.delivery.recipients_list import read_list
 from gateway.yamlfile import Document, Fault, FaultsError, dotted, faults_from, read
 
-SCALARS = ("hostname", "authserv_id", "store", "policy", "state_dir", "spool_dir", "workers", "header_prefix", "secret")
+SCALARS = (
+    *("hostname", "node", "authserv_id", "store", "policy", "state_dir", "spool_dir", "workers", "header_prefix"),
+    "secret",
+)
 """Keys that an environment variable ``MXGW_<KEY>`` overrides."""
 
 _REMEDIES = {
@@ -34,6 +37,7 @@ _REMEDIES = {
     "trusted": "name the balancers' networks, such as 10.0.0.0/8",
     "store": "write it like redis://10.2.0.7:6379/0, or leave it out for sqlite in state_dir",
     "hostname": "give the full name that the address of this node resolves to",
+    "node": "give a name that no other node has, such as mx1",
     "authserv_id": "give a domain name, the same on all nodes",
     "certificate": "give the PEM file of the chain",
     "key": "give the PEM file of the private key",

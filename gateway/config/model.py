@@ -116,6 +116,12 @@ def _workers(value: object) -> object:
     raise ValueError("must be auto or a number from 1 to 256")
 
 
+def _node(text: str) -> str:
+    if text and not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?", text):
+        raise ValueError("must be letters, digits, dots, hyphens and underscores, at most 253")
+    return text
+
+
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
 SOME = AfterValidator(_some)
 Domain = Annotated[str, AfterValidator(_name)]
@@ -258,6 +264,11 @@ class Settings(_Section):
         default_factory=own_name,
         description="name in the greeting, in EHLO and after `by` in Received; absent: the machine's",
     )
+    node: Annotated[str, AfterValidator(_node)] = Field(
+        "",
+        description="name of this node in its cluster and in records; of its own where nodes share a `hostname`; "
+        "absent: `hostname`",
+    )
     authserv_id: Annotated[str, AfterValidator(lambda text: _name(text) if text else text)] = Field(
         "", description="name in Authentication-Results (RFC 8601), one for the whole cluster; absent: `hostname`"
     )
@@ -308,6 +319,8 @@ class Settings(_Section):
     @model_validator(mode="after")
     def _fill(self) -> Settings:
         # the only place that writes to a frozen value, before anybody else has seen it
+        if not self.node:
+            self.__dict__["node"] = self.hostname
         if not self.authserv_id:
             self.__dict__["authserv_id"] = self.hostname
         if not self.store:

@@ -22,11 +22,13 @@ from gateway.mail.verdict import Action, Verdict
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who we are: this node's name (greeting, EHLO, ``by``), the cluster's authserv-id, the prefix of our fields."""
+    """Who we are: the name in the greeting, EHLO and ``by``, the cluster's authserv-id, the prefix of our fields, the
+    node's name in records ('': the hostname)."""
 
     hostname: str
     authserv_id: str
     header_prefix: str = "X-Gateway-"
+    node: str = ""
 
 
 def stamp(tx: Transaction, verdict: Verdict, identity: Identity) -> OutgoingMessage:

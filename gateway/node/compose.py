@@ -91,7 +91,9 @@ def router_for(settings: Settings, observer: Observer | None = None, ledger: Del
         urls = [MailstoreUrl.parse(url) for url in route.mailstore]
         for url in (replace(url, weight=0.0) for url in urls):
             if url not in opened:
-                opened[url] = open_mailstore(url, settings.hostname, observer, share=settings.worker_count)
+                # file names in a Maildir that nodes share must differ from node to node
+                name = settings.node if url.scheme == "maildir" else settings.hostname
+                opened[url] = open_mailstore(url, name, observer, share=settings.worker_count)
         mailstores = tuple(opened[replace(url, weight=0.0)] for url in urls)
         weights = tuple(url.weight for url in urls)
         routes.append(Route(route.domains, mailstores, route.label, weights, _recipients_of(route)))
@@ -117,7 +119,7 @@ def resolver_for(settings: Settings, clock: Clock, observer: MetricsObserver | N
 
 def identity_of(settings: Settings) -> Identity:
     """Who this node is."""
-    return Identity(settings.hostname, settings.authserv_id, settings.header_prefix)
+    return Identity(settings.hostname, settings.authserv_id, settings.header_prefix, settings.node)
 
 
 def postmaster_domain(settings: Settings) -> str:
@@ -147,14 +149,14 @@ def worker_for(
     secret = settings.secret.get_secret_value().encode() if settings.secret else b""
     told = StoreStates(observer).told
     inner = open_store(
-        settings.store, settings.state_dir, clock, secret, told, settings.hostname, settings.worker_count
+        settings.store, settings.state_dir, clock, secret, told, settings.node, settings.worker_count
     )
     shared = TimedStore(inner, observer.store_op)
     store = NearStore(shared, clock, keep=may_be_near)
     alive = LiveNodes()
     notices.on(NODES, alive.told)
     limiter = LocalLimiter(clock, lambda: alive.number * settings.worker_count)
-    accounts = Accounts(store, limiter, policy, f"{settings.hostname}/{os.getpid()}-{secrets.token_hex(3)}")
+    accounts = Accounts(store, limiter, policy, f"{settings.node}/{os.getpid()}-{secrets.token_hex(3)}")
     remember = settings.limits.ledger_remember
     ledger = DeliveryLedger(shared, secret, remember, observer.ledger_result) if remember else None
     router = router_for(settings, observer, ledger)

@@ -80,25 +80,25 @@ class Duties:
         self._greylist = GreylistDuty(
             self._board,
             seal_of(secret_of(settings)),
-            settings.hostname,
+            settings.node,
             partial(notices.tell, greylist_desk.NOTICE),
             metrics.greylist_not_shared,
         )
         reports.on(greylist_desk.REPORT, self._greylist.hear)
         self._lists = ListDuties(self._board, settings, lambda: keeper.in_force.policy, notices, reports)
         self._shadow = ShadowDuty(
-            self._board, settings.hostname, shadow_desk.fault_of, partial(notices.tell, shadow_desk.NOTICE)
+            self._board, settings.node, shadow_desk.fault_of, partial(notices.tell, shadow_desk.NOTICE)
         )
         reports.on(shadow_desk.REPORT, self._shadow.hear)
         self._watch = WatchDuty(
-            self._board, seal_of_dialogs(secret_of(settings)), settings.hostname, partial(notices.tell, TRACE)
+            self._board, seal_of_dialogs(secret_of(settings)), settings.node, partial(notices.tell, TRACE)
         )
         reports.on(TRACE, self._watch.hear)
         kept = settings.decisions
         self._decisions = DecisionDuty(
             self._board,
             seal_of_decisions(secret_of(settings)),
-            settings.hostname,
+            settings.node,
             kept.lines,
             kept.hours * 3600,
             kept.flush,
@@ -113,7 +113,7 @@ class Duties:
                 Duty("nodes", PERIOD, self._count_nodes),
                 *self._lists.duties,
                 Duty("shadow", SHADOW_SECONDS, self._shadow.turn),
-                verify_duty(self._board, secret_of(settings), settings.hostname, lambda: keeper.in_force.policy),
+                verify_duty(self._board, secret_of(settings), settings.node, lambda: keeper.in_force.policy),
                 Duty("decisions", JOURNAL_SECONDS, self._decisions.turn),
                 Duty("watch", WATCH_PERIOD, self._watch.turn),
             )

@@ -112,7 +112,7 @@ class ListDuties:
         self._metrics = metrics
         self._watch = ListWatch(
             board,
-            settings.hostname,
+            settings.node,
             SystemClock(),
             self._watched,
             resolver,

@@ -63,12 +63,12 @@ class Membership:
         self._rates = Rates()
         self._shown: object = None
         self._away = TurnedAway(health, notices)
-        self._heartbeat = Heartbeat(board, settings.hostname, self.state)
-        self._orders = OrderWatch(board, settings.hostname, self._ordered, settings.state_dir / "order.json")
+        self._heartbeat = Heartbeat(board, settings.node, self.state)
+        self._orders = OrderWatch(board, settings.node, self._ordered, settings.state_dir / "order.json")
         self._orders.start()
         self._policy = PolicyDuty(
             board,
-            settings.hostname,
+            settings.node,
             keeper,
             notices,
             reports,

@@ -130,7 +130,7 @@ class Supervisor:
         self._announced = False
         self._log = Log(
             standard_output(folder / "log.lock"),
-            node=settings.hostname,
+            node=settings.node,
             form=settings.log.format,
             level=settings.log.level,
         )
@@ -140,6 +140,7 @@ class Supervisor:
             {
                 "version": __version__,
                 "hostname": settings.hostname,
+                "node": settings.node,
                 "pid": os.getpid(),
                 "started": round(time.time(), 3),
                 "listeners": self._places,

@@ -113,5 +113,5 @@ def traces_of(settings: Settings) -> Traces | None:
     wanted = settings.traces
     if wanted is None:
         return None
-    export = Export(wanted, settings.hostname)
+    export = Export(wanted, settings.node)
     return Traces(export, Book(export.send, wanted.sample, wanted.slow))

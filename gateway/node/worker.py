@@ -57,7 +57,7 @@ class Work:
         self._channel = channel
         self._settings = settings = Settings.model_validate(start["settings"])
         writer = standard_output(Path(start["log_lock"]))
-        self._log = Log(writer, node=settings.hostname, form=settings.log.format, level=settings.log.level)
+        self._log = Log(writer, node=settings.node, form=settings.log.format, level=settings.log.level)
         self._log.install()
         self._gathered = Gatherer()
         self._tally = Tally(self._decided)

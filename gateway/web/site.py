@@ -90,7 +90,7 @@ class Site:
             except PortFailure as failure:
                 told = tag("p", f"The shared store does not answer: {failure}", class_="alarm")
                 made, status = [tag("h1", title), told], HTTPStatus.SERVICE_UNAVAILABLE
-            octets = document(f"{title} {self._settings.hostname}", path, _MENU, made, refresh)
+            octets = document(f"{title} {self._settings.node}", path, _MENU, made, refresh)
             return Page(status, "text/html; charset=utf-8", octets)
 
         return view
@@ -105,7 +105,7 @@ class Site:
 
     async def _cluster(self, _request: Request) -> list[Child]:
         status = self._status()
-        body: list[Child] = [tag("h1", f"mxgw {self._settings.hostname}"), *_node(status)]
+        body: list[Child] = [tag("h1", f"mxgw {self._settings.node}"), *_node(status)]
         nodes, gone = await members(self._board), await lost(self._board)
         state, now = await state_of(self._board), await self._board.now()
         drift = drifts(nodes, state.current, now)
@@ -128,7 +128,7 @@ class Site:
     # ---- verdicts
 
     async def _live(self, _request: Request) -> list[Child]:
-        await renew(self._board, Watch(f"page-{self._settings.hostname}"))
+        await renew(self._board, Watch(f"page-{self._settings.node}"))
         since = await self._board.now() - _LIVE_SECONDS
         found = await decisions(self._board, self._seal, since, _LIVE_ROWS * 4)
         return [
@@ -150,7 +150,7 @@ class Site:
             return [*body, tag("p", str(error), class_="alarm")]
         except KeyError:
             return [*body, tag("p", "since: 1h, 24h, 7d or 30d", class_="alarm")]
-        await renew(self._board, Watch(f"page-{self._settings.hostname}"))
+        await renew(self._board, Watch(f"page-{self._settings.node}"))
 
         def wanted(record: Record) -> bool:
             return query.finds(record) and seconds_of(str(record["time"])) >= after

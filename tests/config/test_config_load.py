@@ -46,6 +46,14 @@ def test_the_file_of_the_documentation_loads(tmp_path: Path) -> None:
     assert settings.routes[0].domains == ("example.com", "*.example.org")
 
 
+def test_a_node_is_called_by_its_hostname_unless_it_is_named(tmp_path: Path) -> None:
+    path = _write(tmp_path, "hostname: mx.example\n" + SMALL)
+    assert load_settings(path, {}).node == "mx.example"
+    named = load_settings(path, {"MXGW_NODE": "mxgw-7d4b9c-x2x7q"})
+    assert (named.hostname, named.node, named.origin["node"]) == ("mx.example", "mxgw-7d4b9c-x2x7q", "MXGW_NODE")
+    assert "MXGW_NODE:0: node: must be letters" in _faults(path, MXGW_NODE="one two")
+
+
 def test_a_variable_wins_and_is_the_origin(tmp_path: Path) -> None:
     path = _write(tmp_path, "hostname: a.example\nlog: {format: text}\n" + SMALL)
     settings = load_settings(path, {"MXGW_HOSTNAME": "b.example", "MXGW_WORKERS": "3", "MXGW_STORE": ""})

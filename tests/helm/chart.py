@@ -88,8 +88,7 @@ def environment(objects: list[Object], secrets: Mapping[tuple[str, str], str], n
     for each in node_container(objects)["env"]:
         source = each.get("valueFrom", {})
         if "fieldRef" in source:
-            assert source["fieldRef"]["fieldPath"] == "spec.nodeName"
-            found[each["name"]] = node
+            found[each["name"]] = {"spec.nodeName": node, "metadata.name": f"{FULL}-0"}[source["fieldRef"]["fieldPath"]]
         elif "secretKeyRef" in source:
             found[each["name"]] = secrets[source["secretKeyRef"]["name"], source["secretKeyRef"]["key"]]
         else:

@@ -78,6 +78,9 @@ spec:
       env:
         - name: NODE_NAME
           valueFrom: {fieldRef: {fieldPath: spec.nodeName}}
+        # the name in the cluster, of each pod its own; `hostname` may be one for all
+        - name: MXGW_NODE
+          valueFrom: {fieldRef: {fieldPath: {{ eq $v.kind "Deployment" | ternary "metadata.name" "spec.nodeName" }}}}
         {{- with $v.hostname.suffix }}
         - name: MXGW_HOSTNAME
           value: $(NODE_NAME){{ . }}
