@@ -413,3 +413,15 @@ async def test_the_memory_store_is_bounded() -> None:
         await store.put(str(number), "v", 60)
     assert await store.get("0") is None
     assert await store.get("1999") == "v"
+
+
+async def test_in_memory_what_has_run_out_makes_room_for_what_has_not() -> None:
+    clock = HandClock()
+    store = MemoryStore(clock, capacity=100)
+    await store.put("kept", "v", 3600)
+    for turn in range(20):
+        for number in range(60):
+            await store.put(f"{turn} {number}", "v", 10)
+        await clock.advance(20)
+    assert await store.get("kept") == "v"
+    assert await store.get("19 59") is None
