@@ -8,6 +8,7 @@ Known gaps: the counts are those of the last heartbeat, so up to a second old.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -16,6 +17,8 @@ FRESH: Final = 15.0
 """Seconds after which a worker that says nothing counts as not ready."""
 HUNG: Final = 20.0
 """Seconds after which it counts as stuck: the watchdog gets nothing and /healthz says 503."""
+NOBODY: Final = 60.0
+"""Seconds without a worker that serves, after which the node counts as stuck too."""
 
 
 @dataclass(slots=True)
@@ -34,7 +37,8 @@ def _no_doubt() -> str:
 
 @dataclass(slots=True)
 class NodeHealth:
-    """The node. identity: what never changes while it runs (version, hostname, listeners, routes without secrets)."""
+    """The node. identity: what never changes while it runs (version, hostname, listeners, routes without secrets).
+    served: ``monotonic`` seconds of the last word of a worker that serves; before the first one, of their start."""
 
     identity: Mapping[str, Any]
     policy_digest: str = ""
@@ -47,6 +51,7 @@ class NodeHealth:
     odd: str = ""
     in_doubt: Callable[[], str] = _no_doubt
     crashes: int = 0
+    served: float = math.inf
     workers: dict[int, WorkerHealth] = field(default_factory=dict)
     recipients: Sequence[Mapping[str, Any]] = ()
 
@@ -64,9 +69,13 @@ class NodeHealth:
         return (True, f"{fresh} workers ready") if fresh else (False, "no worker is ready")
 
     def hung(self, monotonic: float) -> str:
-        """Which workers serve but say nothing any more; '' where all is well. Only a new start helps then."""
+        """Which workers serve but say nothing any more, or that none has served for long; '' where all is well. Only a
+        new start helps then."""
         silent = [worker.pid for worker in self.workers.values() if worker.ready and monotonic - worker.last >= HUNG]
-        return f"no word from worker {', '.join(map(str, silent))}" if silent else ""
+        if silent:
+            return f"no word from worker {', '.join(map(str, silent))}"
+        nobody = not self.draining and monotonic - self.served >= NOBODY
+        return f"no worker has served for {NOBODY:g} s" if nobody else ""
 
     def line(self) -> str:
         """One line for a service manager's status."""

@@ -38,10 +38,13 @@ MAY = {
 }
 """Part of the tree -> the other parts it may import; mail and yamlfile are everybody's. cli and node may import all
 but that adapters are node's alone."""
-BROAD = {"gateway/cluster/agent.py", "gateway/checks/run.py", "gateway/cli/main.py", "gateway/smtp/session.py", "gateway/reception.py"}
+BROAD = {
+    *("gateway/cluster/agent.py", "gateway/checks/run.py", "gateway/cli/main.py", "gateway/smtp/session.py"),
+    *("gateway/reception.py", "gateway/node/crew.py"),
+}
 """Where ``except Exception`` may stand, always with a log: the runner of checks, the door through which every error of
-a command leaves, the outermost net of a session, and the record of what has happened already. Elsewhere only to clean
-up and raise again."""
+a command leaves, the outermost net of a session, the record of what has happened already, and what a worker reports.
+Elsewhere only to clean up and raise again."""
 FORBIDDEN = re.compile(r"(?:^|_)(?:utils?|helpers?|common|managers?|misc)(?:_|$)")
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from gateway.config.model import ListenerSettings
 from gateway.node.inherited import Inherited, InheritedError, fitted, take
-from gateway.ops.health import FRESH, HUNG, NodeHealth, WorkerHealth
+from gateway.ops.health import FRESH, HUNG, NOBODY, NodeHealth, WorkerHealth
 
 
 def listening() -> socket.socket:
@@ -62,3 +62,14 @@ def test_a_silent_worker_that_served_is_stuck_and_one_that_starts_is_not() -> No
     assert HUNG > FRESH
     assert health.hung(100.0 + FRESH) == ""
     assert health.hung(100.0 + HUNG) == "no word from worker 1"
+
+
+def test_a_node_without_any_worker_that_serves_is_stuck_unless_it_drains() -> None:
+    health = NodeHealth({})
+    assert health.hung(1e9) == "", "its workers have not been started yet"
+    health.served = 100.0
+    health.workers[2] = WorkerHealth(2, ready=False, last=100.0 + NOBODY)
+    assert health.hung(99.0 + NOBODY) == ""
+    assert health.hung(100.0 + NOBODY) == "no worker has served for 60 s"
+    health.draining = True
+    assert health.hung(100.0 + NOBODY) == ""
