@@ -24,6 +24,7 @@ from typing import Any, Final
 from gateway import __version__
 from gateway.config import Settings
 from gateway.node.admin_port import admin_port
+from gateway.node.background import beside
 from gateway.node.banner import banner
 from gateway.node.certificates import Certificates
 from gateway.node.channel import Said
@@ -163,7 +164,7 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._told_to_stop)
         tasks: set[asyncio.Task[None]] = set()
-        loop.add_signal_handler(signal.SIGHUP, lambda: tasks.add(asyncio.create_task(self.reload())))
+        loop.add_signal_handler(signal.SIGHUP, lambda: tasks.add(beside(self.reload(), "the reload")))
         settings = self._settings
         log.info(
             "listening",
@@ -213,11 +214,12 @@ class Supervisor:
             on_ready=self._worker_ready,
             on_report=self._reports.tell,
         )
-        cluster = asyncio.create_task(duties.run())
-        watch = asyncio.create_task(self._certificates.watch())
-        tasks.add(asyncio.create_task(self._watch_recipients()))
-        telling = asyncio.create_task(
-            self._manager.tell(lambda: not self._health.hung(time.monotonic()), self._health.line)
+        cluster = beside(duties.run(), "the duties")
+        watch = beside(self._certificates.watch(), "the watch over certificates")
+        tasks.add(beside(self._watch_recipients(), "the self-test of recipients"))
+        telling = beside(
+            self._manager.tell(lambda: not self._health.hung(time.monotonic()), self._health.line),
+            "telling the service manager",
         )
         await self._stop.wait()
         limits = settings.limits

@@ -27,6 +27,7 @@ from gateway.cluster.journal import Gatherer
 from gateway.cluster.watching import TRACE
 from gateway.config import Settings
 from gateway.node import greylist_desk, list_desk, shadow_desk
+from gateway.node.background import beside
 from gateway.node.certificates import TlsSaid
 from gateway.node.channel import Channel, Said
 from gateway.node.compose import Worker, worker_for
@@ -77,7 +78,7 @@ class Work:
         return PolicyText(**said).parse()
 
     async def run(self, sockets: Sequence[socket.socket]) -> int:
-        """Serve until drained. Returns the exit code: 0 when all sessions ended in time, else 1."""
+        """Serve until drained. Returns the exit code."""
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._drain.set)
         settings = self._settings
         worker = self._worker = worker_for(
@@ -102,7 +103,15 @@ class Work:
                 sock, name, proxy.trusted, direct=proxy.direct, header=HeaderUse(proxy.header), xclient=listener.xclient
             )
         self._channel.say({"ready": True, **self._beat(worker)})
-        tasks = [asyncio.create_task(work) for work in (self._beats(worker), self._orders(), worker.accounts.run())]
+        # without one of these it is half a worker: another takes its place
+        tasks = [
+            beside(work, name, self._drain.set)
+            for name, work in (
+                ("the heartbeat", self._beats(worker)),
+                ("hearing the supervisor", self._orders()),
+                ("the accounts", worker.accounts.run()),
+            )
+        ]
         await self._drain.wait()
         timeout = settings.limits.drain_timeout
         drained = await worker.server.drain(timeout)
