@@ -85,18 +85,23 @@ class TracedSession(Session):
         connection = self._reception.connection
         return connection.session_id, connection.client_ip, self.loop.time() - self._started
 
+    @property
+    def _watched(self) -> bool:
+        return bool(self._server.tracer.orders)
+
     def _note(self, way: str, text: str) -> None:
-        if self._server.tracer.orders and self._reception is not None:
+        if self._reception is not None:
             connection = self._reception.connection
             self._server.tracer.note(connection.session_id, connection.client_ip, way, text)
 
     async def _obey(
         self, command: bytes | Broken, reception: Reception, commands: Commands, transfer: Transfer
     ) -> None:
-        said = f"({command.value})" if isinstance(command, Broken) else command.decode("utf-8", "backslashreplace")
-        said = said.rstrip("\r\n")
-        # we do not offer it, but some client may send a password all the same
-        self._note("C", "AUTH ..." if said[:4].upper() == "AUTH" else said)
+        if self._watched:
+            said = f"({command.value})" if isinstance(command, Broken) else command.decode("utf-8", "backslashreplace")
+            said = said.rstrip("\r\n")
+            # we do not offer it, but some client may send a password all the same
+            self._note("C", "AUTH ..." if said[:4].upper() == "AUTH" else said)
         await super()._obey(command, reception, commands, transfer)
 
     async def _content(
@@ -106,13 +111,16 @@ class TracedSession(Session):
         commands: Commands,
         transfer: Transfer,
     ) -> None:
-        self._note("C", "(content)")
+        if self._watched:
+            self._note("C", "(content)")
         await super()._content(reading, reception, commands, transfer)
 
     def _say(self, reply: Reply) -> None:
-        self._note("S", str(reply))
+        if self._watched:
+            self._note("S", str(reply))
         super()._say(reply)
 
     def _end(self, ended: str) -> None:
-        self._note("-", f"ended: {ended}")
+        if self._watched:
+            self._note("-", f"ended: {ended}")
         super()._end(ended)
