@@ -79,7 +79,9 @@ def refusal_of(judged: Judgement, observer: Observer, verb: str) -> Reply:
     if reason == "unknown" and judged.phase is Phase.CONNECT:
         reason = "unknown-connect"  # in place of a greeting a client expects 421 (RFC 5321 section 3.8)
     text = greylist_text(judged.tx) if reason == "greylisted" else None
-    reply = reply_for(reason, judged.tx.id, text, about=policy_domain(judged.tx))
+    connection = judged.tx.connection
+    behind = str(connection.client_ip) if connection.external_relay and connection.client_known else ""
+    reply = reply_for(reason, judged.tx.id, text, about=policy_domain(judged.tx), client=behind)
     observer.reply(verb, reply.code, reason)
     return reply
 

@@ -67,6 +67,7 @@ class Reception:
 
     def __init__(self, services: Services, connection: Connection) -> None:
         self._services = services
+        connection = services.pipeline.arrived(connection, services.policy().default)
         connection = replace(connection, server_name=services.identity.hostname)
         self._connected = Transaction(
             id=connection.session_id, connection=connection, now=services.pipeline.ports.clock.now()

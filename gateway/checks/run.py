@@ -14,6 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from gateway.checks.external_relay import told_of, with_client
 from gateway.mail.finding import Cause, Finding, Why
 from gateway.mail.phase import Phase
 from gateway.mail.transaction import Transaction
@@ -34,8 +35,9 @@ CheckFunction = Callable[[Transaction, Ports, CheckSettings], Awaitable[Finding 
 @dataclass(frozen=True, slots=True)
 class Check:
     """One row of the table. budget in seconds. port: what it needs ('' for none), which chooses the posture when it is
-    out. needs_client: it judges the client's address and is left out where that is unknown. after: checks of the same
-    phase whose findings it reads."""
+    out. needs_client: it judges the client's address and is left out where that is unknown. behind_relay: at the
+    content it judges the client behind a trusted relay, of whom it could know nothing in its own phase. after: checks
+    that run in the same phase whose findings it reads."""
 
     name: str
     phase: Phase
@@ -43,6 +45,7 @@ class Check:
     port: str
     budget: float
     needs_client: bool = False
+    behind_relay: bool = False
     after: tuple[str, ...] = ()
     first: bool = False
     """It asks nobody and runs before the others; where its finding settles the verdict, they do not run."""
@@ -61,11 +64,14 @@ async def run_phase(
     settled: Settled = _never,
 ) -> tuple[Transaction, dict[str, float]]:
     """Run all checks of a phase, layer by layer. Returns the transaction with their findings in the table's order, and
-    seconds by check name."""
+    seconds by check name. At the content of a trusted relay's session the transaction's client is the one behind it."""
+    is_behind = phase is Phase.CONTENT and tx.connection.external_relay is not None
+    if is_behind:
+        tx = with_client(tx, settings.external_relay)
     pending = [
         check
         for check in checks
-        if check.phase is phase
+        if (check.phase is phase or (is_behind and check.behind_relay))
         and settings.of(check.name).enabled
         and (tx.connection.client_known or not check.needs_client)
     ]
@@ -78,7 +84,9 @@ async def run_phase(
         layer = first or [check for check in pending if not waiting.intersection(check.after)]
         current = tx.with_findings(found)
         results = await _together([_timed(check, current, ports, settings.of(check.name), seconds) for check in layer])
-        found.update({check.name: result for check, result in zip(layer, results, strict=True) if result is not None})
+        for check, result in zip(layer, results, strict=True):
+            if result is not None:
+                found[check.name] = told_of(result, tx) if is_behind and check.behind_relay else result
         pending = [check for check in pending if check not in layer]
         if any(settled(tx.with_findings(found), check.name) for check in first if check.name in found):
             break

@@ -147,6 +147,10 @@ def transaction_record(
         record["proxy_endpoint"] = connection.proxy_endpoint
     if not connection.client_known:
         record["client_known"] = False
+    if relay := connection.external_relay:
+        record["relay_ip"] = str(relay.ip)
+        if connection.client_known:
+            record["relay_helo"], record["relay_hop"] = relay.hello, relay.hop
     if notes.why:
         record["detail"] = notes.why
     if connection.tls:

@@ -160,14 +160,15 @@ class Recorder:
         # hashing more would hold the event loop up
         message = message if message and message.size <= CONTENT_OCTETS else None
         kept = message is not None and self._content
-        delivery = session.deliveries.get(qid)
+        delivery, came = session.deliveries.get(qid), tx.as_connected()
         return _json(
             {
                 "schema": SCHEMA,
                 "version": __version__,
                 "policy": str(record["policy"]),
-                "connection": encode(tx.connection),
-                "hello": encode(tx.hello),
+                "connection": encode(came.connection),
+                "hello": encode(came.hello),
+                "behind_relay": encode((tx.connection, tx.hello)) if came is not tx else None,
                 "envelope": encode(tx.envelope) if record["event"] == "transaction" else None,
                 "steps": steps,
                 "routes": self._routes(steps, record),

@@ -42,6 +42,7 @@ from gateway.reception import Reception, Services
 PortsOf = Callable[[Sequence[str], Sequence[Sequence[Any]], Callable[[str], None]], Ports]
 """Names and answers in, ports out (``adapters.port_replay.replaying``)."""
 _OF_CONTENT: Final = frozenset(check.name for check in CHECKS if check.phase is Phase.CONTENT)
+_BEHIND_RELAY: Final = frozenset(check.name for check in CHECKS if check.behind_relay)
 _BEYOND: Final = 10**9
 _NO_LIMITS: Final = WireLimits(message_octets=_BEYOND, recipients=_BEYOND, mime_depth=_BEYOND, mime_parts=_BEYOND)
 """The wire's limits have been applied already."""
@@ -63,7 +64,7 @@ class RecordedPolicy:
 @dataclass(frozen=True, slots=True)
 class Recording:
     """One transaction, or a session that was refused before one. policy: first digits of the digest. octets: None where
-    the content was not kept."""
+    the content was not kept. behind_relay: connection and hello of the client that a trusted relay's fields told of."""
 
     id: str
     policy: str
@@ -75,6 +76,7 @@ class Recording:
     delivery: DeliveryResult | None
     octets: bytes | None
     record: Mapping[str, Any]
+    behind_relay: tuple[Connection, Hello | None] | None = None
 
     def step(self, phase: Phase) -> Mapping[str, Any] | None:
         """The first of that phase."""
@@ -103,6 +105,7 @@ def parse_line(line: str) -> Recording | RecordedPolicy:
             delivery=decode(said["delivery"]),
             octets=octets,
             record=said["record"],
+            behind_relay=decode(said.get("behind_relay")),
         )
     except (KeyError, TypeError, ValueError, binascii.Error) as error:
         raise error if isinstance(error, NotARecording) else NotARecording(f"not a recording: {error!r}") from error
@@ -267,8 +270,11 @@ class _ReplayPipeline(Pipeline):
             # another part of a transaction that PRDR split; it has a recording of its own
             return Judgement(phase, tx, Verdict(Action.ACCEPT), 0.0, {})
         if phase is Phase.CONTENT and self.recording.octets is None:
-            said = self.recording.record["findings"]
-            judged = tx.with_findings({name: finding_of(name, said[name]) for name in said if name in _OF_CONTENT})
+            said, names = self.recording.record["findings"], _OF_CONTENT
+            if self.recording.behind_relay is not None:
+                connection, hello = self.recording.behind_relay
+                tx, names = replace(tx, connection=connection, hello=hello), names | _BEHIND_RELAY
+            judged = tx.with_findings({name: finding_of(name, said[name]) for name in said if name in names})
             return Judgement(phase, judged, decide(judged, profile, phase), 0.0, {})
         step = self._step(phase, str(tx.rcpt) if tx.rcpt else "")
         ports = self.ports_of(step["ports"], step["answers"], self.unasked[0])

@@ -33,6 +33,7 @@ def facts_of(record: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("id", f"{record.get('qid', '')} (session {record.get('sid', '')}, node {record.get('node', '')})"),
         ("time", str(record.get("time", ""))),
         ("client", client),
+        ("relay", f"{record['relay_ip']} {_relay(record)}" if "relay_ip" in record else ""),
         ("hello", str(record.get("helo", ""))),
         ("tls", str(record.get("tls", ""))),
         ("from", str(record.get("from", "")) or ("<>" if record.get("event") == "transaction" else "")),
@@ -46,6 +47,12 @@ def facts_of(record: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("seconds", "  ".join(f"{name} {seconds:.3f}" for name, seconds in times.items())),
     ]
     return [(name, value) for name, value in rows if value]
+
+
+def _relay(record: Mapping[str, Any]) -> str:
+    if "relay_hop" not in record:
+        return "(the client behind it is not known)"
+    return f"({record.get('relay_helo', '')}; the client stands in its Received field {record['relay_hop']})"
 
 
 def recipients_of(record: Mapping[str, Any]) -> list[Told]:

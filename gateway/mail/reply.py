@@ -2,8 +2,8 @@
 
 :class:`Reply` checks itself: code and enhanced class agree, printable ASCII, at most 512 octets a line. Every reply
 that a policy or a phase can give stands in :data:`REPLIES`, keyed by reason; the same condition has the same answer
-everywhere. The text never holds evidence and ends with the transaction id, which a foreign postmaster can quote.
-A crash or a fault of ours is always a 4yz.
+everywhere. The text holds no evidence but the address of a client behind a trusted relay, and ends with the transaction
+id, which a foreign postmaster can quote. A crash or a fault of ours is always a 4yz.
 
 Known gaps: texts are English only.
 """
@@ -124,16 +124,18 @@ REPLIES: dict[str, _Row] = {
 """reason -> code, status, text. docs/replies.md is generated from it."""
 
 
-def reply_for(reason: str, transaction_id: str, text: str | None = None, *, about: str = "") -> Reply:
+def reply_for(reason: str, transaction_id: str, text: str | None = None, *, about: str = "", client: str = "") -> Reply:
     """The reply of that reason with the transaction id: ``451 4.7.1 Greylisted, please ... [7F3KQ2-1]``.
 
     text replaces the table's text (only for what a mailstore said, sanitised by :func:`sanitise`). about: a domain that
-    the text names where the table has words for it; anything but a domain name is left out.
+    the text names where the table has words for it; anything but a domain name is left out. client: the address of
+    the client behind a trusted relay, whose postmaster would otherwise look for his own.
     """
     row = REPLIES[reason]
     if text is None and row.about and _DOMAIN.fullmatch(about):
         text = row.about.format(about)
-    return Reply(row.code, row.enhanced, f"{text or row.text} [{transaction_id}]", close=row.close)
+    behind = f" (client {client})" if client else ""
+    return Reply(row.code, row.enhanced, f"{text or row.text}{behind} [{transaction_id}]", close=row.close)
 
 
 def sanitise(text: str, length: int = 300) -> str:

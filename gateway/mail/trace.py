@@ -82,11 +82,14 @@ def protocol_word(tx: Transaction) -> str:
 def received_field(tx: Transaction, hostname: str) -> bytes:
     """Our Received field: ``from HELO (rdns [ip]) by HOST (mxgw) with ESMTPS id ID (using TLSv1.3 with cipher X) for
     <one@only>; date``. rdns is ``unknown`` unless the iprev check confirmed it; ``for`` names the recipient only when
-    there is exactly one, so that nobody learns of another. The date is the transaction's beginning, in UTC."""
-    iprev = tx.findings.get("iprev")
+    there is exactly one, so that nobody learns of another. The date is the transaction's beginning, in UTC. A trusted
+    relay is named itself, and not the client behind it, which stands in the relay's own field."""
+    tx = tx.as_connected()
+    relay = tx.connection.external_relay
+    iprev = None if relay else tx.findings.get("iprev")
     confirmed = iprev is not None and iprev.outcome is Outcome.PASS
     rdns = host_text(str(iprev.evidence.get("name", ""))) if iprev and confirmed else "unknown"
-    ip = address_text(tx.connection.client_ip) if tx.connection.client_known else "unknown"
+    ip = address_text(tx.connection.client_ip) if tx.connection.client_known or relay else "unknown"
     words = ["from", host_text(tx.hello.name if tx.hello else ""), f"({rdns} [{ip}])", ""]
     words += ["by", hostname, "(mxgw)", "with", protocol_word(tx), "id", _HOST_UNSAFE.sub("?", tx.id)[:128], ""]
     if tls := tx.connection.tls:

@@ -32,13 +32,26 @@ class Tls:
 
 
 @dataclass(frozen=True, slots=True)
+class ExternalRelay:
+    """A relay that the policy trusts: its address and port, and, once the content has told of the client behind it, the
+    name that the relay itself said, and in which Received field (1 on top) the search ended."""
+
+    ip: Address
+    port: int = 0
+    hello: str = ""
+    hop: int = 0
+    why_unknown: str = ""  # why no client was found
+
+
+@dataclass(frozen=True, slots=True)
 class Connection:
     """What is known when the client has connected.
 
     session_id: ours, printable ASCII, unique in the cluster. client_known: False behind a balancer that hides the
-    client's address; then no check may judge the address. proxy_ip: the balancer that sent a PROXY header. server_name:
-    the host name that we greet with. proxy_endpoint: id of the AWS VPC endpoint before the balancer, or ''. early_talk:
-    the client sent octets before our greeting.
+    client's address, and for a relay that the policy trusts (external_relay); then no check may judge the address. At
+    the content the client behind such a relay takes its place. proxy_ip: the balancer that sent a PROXY header.
+    server_name: the host name that we greet with. proxy_endpoint: id of the AWS VPC endpoint before the balancer, or
+    ''. early_talk: the client sent octets before our greeting.
     """
 
     session_id: str
@@ -53,6 +66,7 @@ class Connection:
     proxy_endpoint: str = ""
     early_talk: bool = False
     tls: Tls | None = None
+    external_relay: ExternalRelay | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,3 +126,15 @@ class Transaction:
     def with_findings(self, found: Mapping[str, Finding]) -> Transaction:
         """A new value with these findings added (a later one of the same check replaces the earlier)."""
         return replace(self, findings=MappingProxyType({**self.findings, **found}))
+
+    def as_connected(self) -> Transaction:
+        """The same with the host that has the session, where that is a trusted relay and not the client."""
+        relay, connection = self.connection.external_relay, self.connection
+        if relay is None:
+            return self
+        plain = ExternalRelay(relay.ip, relay.port)
+        hello = replace(self.hello, name=relay.hello) if self.hello and connection.client_known else self.hello
+        connection = replace(
+            connection, client_ip=relay.ip, client_port=relay.port, client_known=False, external_relay=plain
+        )
+        return replace(self, connection=connection, hello=hello)

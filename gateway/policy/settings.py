@@ -256,6 +256,19 @@ class ForwarderSettings(CheckSettings):
     )
 
 
+class ExternalRelaySettings(CheckSettings):
+    """Relays that take mail in for us: a filtering provider, a front line, a secondary MX. No check judges their
+    address; at the content the client behind them, by their Received fields, is judged in their place. The default
+    profile says whose sessions these are."""
+
+    trusted: tuple[Network, ...] = Field(
+        (), description="networks from which nothing comes but these relays; each of them writes a Received field"
+    )
+    private: bool = Field(
+        True, description="private and loopback addresses in their fields are inside too; false: then nobody is judged"
+    )
+
+
 class ArcSettings(CheckSettings):
     """ARC (RFC 8617): evidence only; an override needs a sealer listed here."""
 
@@ -299,6 +312,7 @@ class ChecksSettings(BaseModel):
     dmarc: DmarcSettings = DmarcSettings()
     arc: ArcSettings = ArcSettings()
     forwarder: ForwarderSettings = ForwarderSettings()
+    external_relay: ExternalRelaySettings = ExternalRelaySettings()
     loop: LoopSettings = LoopSettings()
 
     _greylist: GreylistSettings = PrivateAttr()

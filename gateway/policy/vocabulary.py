@@ -135,6 +135,7 @@ VOCABULARY: Mapping[str, CheckWords] = {
         },
     ),
     "greylist": CheckWords(Phase.RCPT, "store", _PLAIN),
+    "external_relay": CheckWords(Phase.CONTENT, "", (Outcome.PASS, Outcome.NONE, Outcome.NEUTRAL)),
     "loop": CheckWords(Phase.CONTENT, "", _PLAIN),
     "dkim": CheckWords(
         Phase.CONTENT,

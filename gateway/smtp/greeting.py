@@ -113,6 +113,7 @@ class Door:
             return self._refuse(known)
         self._family = known.client_ip.version
         self.may_xclient = known.client_known and any(known.client_ip in net for net in self._listener.xclient)
+        known = server.services.pipeline.arrived(known, server.services.policy().default)
         refused = server.admit(session, known, speaks_for_others=self.may_xclient)
         if refused is not None:
             result, reply = refused
@@ -120,7 +121,7 @@ class Door:
             return Turned(reply, "drained" if result == "refused_drain" else "refused")
         # a check without a header looks like a client until it ends without mail
         self._uncounted = True
-        if known.client_known:
+        if known.client_known or known.external_relay:
             self.is_client()
         return known
 

@@ -64,7 +64,9 @@ def take(argument: str, before: Told) -> Told:
         if name == "ADDR":
             address = _address(text) if text is not None else None
             known = address is not None
-            connection = replace(connection, client_ip=address or connection.client_ip, client_known=known)
+            connection = replace(
+                connection, client_ip=address or connection.client_ip, client_known=known, external_relay=None
+            )
         elif name == "PORT":
             connection = replace(connection, client_port=_port(text))
         elif name == "DESTADDR":
