@@ -13,7 +13,7 @@ from typing import Any
 import dns.exception
 import dns.resolver
 
-from gateway.adapters.dns_validated import configure
+from gateway.adapters.dns_servers import resolver_of
 from gateway.ports.records import Judged
 
 _UNANSWERED = ("lifetime expired", "timed out", "failed to answer", "SERVFAIL", "All nameservers")
@@ -23,11 +23,7 @@ class CheckdmarcJudge:
     """servers: ``(address, port)``, None: the system's."""
 
     def __init__(self, servers: Sequence[tuple[str, int]] | None, timeout: float = 2.0) -> None:
-        try:
-            self._resolver = dns.resolver.Resolver(configure=servers is None)
-        except dns.resolver.NoResolverConfiguration as error:
-            raise ValueError(f"the system names no resolver: {error}") from error
-        configure(self._resolver, servers, timeout, 2 * timeout)
+        self._resolver = resolver_of(dns.resolver.Resolver, servers, timeout, 2 * timeout)
         self._timeout = timeout
         self._fresh = False
 

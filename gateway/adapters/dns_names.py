@@ -35,7 +35,7 @@ def plain(name: dns.name.Name) -> str:
 
 
 def rdata_text(rdata: Any, rtype: str) -> str:
-    """dnspython's record data as ``ports.dns.Answer`` has it."""
+    """dnspython's record data as ``ports.dns.Answer`` has it; of types that it does not know, as in master files."""
     match rtype:
         case "A" | "AAAA":
             return str(rdata.address)
@@ -43,5 +43,7 @@ def rdata_text(rdata: Any, rtype: str) -> str:
             return b"".join(rdata.strings).decode("latin-1")
         case "MX":
             return f"{rdata.preference} {host(plain(rdata.exchange))}"
-        case _:
+        case "PTR" | "CNAME" | "NS":
             return host(plain(rdata.target))
+        case _:
+            return str(rdata.to_text())

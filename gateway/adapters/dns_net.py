@@ -90,7 +90,10 @@ class NetResolver:
         if self._closed:
             raise PortFailure("dns", Why.REFUSED, "the resolver is closed")
         if self._odd_names is None:
-            self._odd_names = OddNameResolver(self._given, self._timeout, self._budget)
+            try:
+                self._odd_names = OddNameResolver(self._given, self._timeout, self._budget)
+            except ValueError as error:
+                raise PortFailure("dns", Why.REFUSED, str(error)) from error
         return await self._odd_names.lookup(name, rtype)
 
     def _open(self) -> aiodns.DNSResolver:

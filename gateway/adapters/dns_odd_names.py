@@ -12,10 +12,10 @@ from collections.abc import Sequence
 import dns.asyncresolver
 import dns.exception
 import dns.name
-import dns.nameserver
 import dns.resolver
 
 from gateway.adapters.dns_names import rdata_text
+from gateway.adapters.dns_servers import resolver_of
 from gateway.mail.finding import Why
 from gateway.ports.dns import Answer, Status
 from gateway.ports.failure import PortFailure
@@ -30,14 +30,11 @@ def is_odd(name: str) -> bool:
 
 
 class OddNameResolver:
-    """Asks servers ``(address, port)``, or those of the system where None. budget: seconds a question in all."""
+    """Asks servers ``(address, port)``, or those of the system where None. budget: seconds a question in all. Raises
+    ValueError where the system names none."""
 
     def __init__(self, servers: Sequence[tuple[str, int]] | None, timeout: float, budget: float) -> None:
-        self._resolver = dns.asyncresolver.Resolver(configure=servers is None)
-        if servers is not None:
-            self._resolver.nameservers = [dns.nameserver.Do53Nameserver(address, port) for address, port in servers]
-        self._resolver.timeout = timeout
-        self._resolver.lifetime = budget
+        self._resolver = resolver_of(dns.asyncresolver.Resolver, servers, timeout, budget)
 
     async def lookup(self, name: str, rtype: str) -> Answer:
         """As ``ports.dns.Resolver.lookup``; name: lower case, without a trailing dot."""

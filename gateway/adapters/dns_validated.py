@@ -9,16 +9,14 @@ negative answer has no TTL.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import dns.asyncresolver
 import dns.exception
 import dns.flags
-import dns.nameserver
-import dns.rdatatype
 import dns.resolver
 
-from gateway.adapters.dns_names import host, question
+from gateway.adapters.dns_names import question, rdata_text
+from gateway.adapters.dns_servers import resolver_of
 from gateway.mail.finding import Why
 from gateway.ports.dns import Answer, Status
 from gateway.ports.failure import PortFailure
@@ -26,23 +24,11 @@ from gateway.ports.failure import PortFailure
 _PAYLOAD = 1232
 
 
-def configure(resolver: Any, servers: Sequence[tuple[str, int]] | None, timeout: float, budget: float) -> None:
-    """Set a dnspython resolver's servers (None: those it has), seconds for a try and seconds in all."""
-    if servers is not None:
-        resolver.nameservers = [dns.nameserver.Do53Nameserver(address, port) for address, port in servers]
-    resolver.timeout = timeout
-    resolver.lifetime = budget
-
-
 class ValidatedResolver:
     """``ports.dns.Resolver`` for all types; those that it does not know come in the form of master files."""
 
     def __init__(self, servers: Sequence[tuple[str, int]] | None, timeout: float = 2.0, budget: float = 6.0) -> None:
-        try:
-            self._resolver = dns.asyncresolver.Resolver(configure=servers is None)
-        except dns.resolver.NoResolverConfiguration as error:
-            raise ValueError(f"the system names no resolver: {error}") from error
-        configure(self._resolver, servers, timeout, budget)
+        self._resolver = resolver_of(dns.asyncresolver.Resolver, servers, timeout, budget)
         self._resolver.use_edns(0, dns.flags.DO, _PAYLOAD)
         self._resolver.flags = dns.flags.RD | dns.flags.AD
 
@@ -63,20 +49,8 @@ class ValidatedResolver:
         own = bool(found.response.flags & dns.flags.AA)
         if found.rrset is None:
             return Answer(Status.NODATA, ad=ad, authoritative=own)
-        records = tuple(_text(rdata) for rdata in found.rrset)
+        records = tuple(rdata_text(rdata, rtype) for rdata in found.rrset)
         return Answer(Status.OK, records, min(found.rrset.ttl, found.chaining_result.minimum_ttl), ad, own)
 
     async def close(self) -> None:
         """Nothing stays open."""
-
-
-def _text(rdata: Any) -> str:
-    match dns.rdatatype.to_text(rdata.rdtype):
-        case "TXT":
-            return b"".join(rdata.strings).decode("latin-1")
-        case "MX":
-            return f"{rdata.preference} {host(rdata.exchange.to_text())}"
-        case "PTR" | "CNAME" | "NS":
-            return host(rdata.target.to_text())
-        case _:
-            return str(rdata.to_text())

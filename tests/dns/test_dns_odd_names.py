@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 
 import pytest
+from debian import need
 
 from gateway.adapters.dns_net import NetResolver
 from gateway.mail.finding import Why
@@ -43,3 +46,30 @@ async def test_trouble_with_such_a_name_is_the_same_failure(name: str, why: Why)
         await resolver.close()
         with pytest.raises(PortFailure):
             await resolver.lookup("a b.example.com", "A")
+
+
+ALONE = """
+import asyncio
+import subprocess
+import sys
+from gateway.adapters.dns_net import NetResolver
+from gateway.ports.failure import PortFailure
+
+async def main():
+    try:
+        await NetResolver(None).lookup("a b.example.com", "A")
+    except PortFailure as failure:
+        print(failure.cause.port, failure.cause.why)
+
+asyncio.run(main())
+"""
+
+
+def test_a_system_that_names_no_resolver_is_a_failure_and_no_crash() -> None:
+    if subprocess.run([need("unshare"), "--mount", "true"], check=False, capture_output=True).returncode:
+        pytest.skip("this machine allows no mount namespace of our own: a system without resolvers was not tried")
+    hidden = 'mount --bind /dev/null /etc/resolv.conf && exec "$0" -c "$1"'
+    said = subprocess.run(
+        [need("unshare"), "--mount", "sh", "-c", hidden, sys.executable, ALONE], capture_output=True, text=True, check=False
+    )
+    assert said.stdout == "dns refused\n", said.stderr
