@@ -26,6 +26,7 @@ from gateway.node.notices import Notices, Reports
 from gateway.node.policy_duty import PERIOD, PolicyDuty
 from gateway.node.policy_keeper import PolicyKeeper
 from gateway.node.rates import Rates
+from gateway.node.strays import Strays
 from gateway.node.turned_away import TurnedAway
 from gateway.ops.health import NodeHealth
 from gateway.ops.metrics import NodeMetrics
@@ -61,6 +62,7 @@ class Membership:
         self._metrics = metrics
         self._certificates = certificates
         self._rates = Rates()
+        self._strays = Strays()
         self._shown: object = None
         self._away = TurnedAway(health, notices)
         self._heartbeat = Heartbeat(board, settings.node, self.state)
@@ -124,6 +126,7 @@ class Membership:
 
     async def _count(self) -> None:
         self._rates.see(self._health.workers.values())
+        self._strays.see(self._health.workers, self._health.policy_digest, time.monotonic())
         status = self._health.status(time.monotonic())
         left = status["sessions"] if self._health.turned_away else -1
         shown = status["ready"], status["state"], status["policy"], self._health.odd, left

@@ -54,6 +54,10 @@ class Notices:
         for listener in self._listeners.get(kind, ()):
             listener(data)
 
+    def forget(self, kind: str) -> None:
+        """Those who come later are not told: the last word holds no more."""
+        self._last.pop(kind, None)
+
     def on(self, kind: str, listener: Listener) -> None:
         """Call it with the last word, if there is one, and with each new one."""
         self._listeners.setdefault(kind, []).append(listener)

@@ -51,6 +51,7 @@ class PolicyDuty:
         workers: Callable[[], frozenset[int]],
         counts: Callable[[], Counts],
         on_odd: Callable[[str], None],
+        canary_alone: float = CANARY_ALONE,
     ) -> None:
         self._board = board
         self._node = node
@@ -59,6 +60,7 @@ class PolicyDuty:
         self._workers = workers
         self._counts = counts
         self._on_odd = on_odd
+        self._canary_alone = canary_alone
         self._clock = BoardClock()
         self._key = ""
         self._candidate: Candidate | None = None
@@ -263,7 +265,15 @@ class PolicyDuty:
 
     def _switched(self, candidate: Candidate) -> None:
         self._timer = None
+        self._adopt(candidate)
+
+    def _adopt(self, candidate: Candidate) -> None:
         self._keeper.adopt(candidate)
+        # workers that start from now on begin with it. By what was told before they would go back to it once the own
+        # file has been read again, and take it for not yet compiled in the next roll-out
+        self._notices.forget(NEXT)
+        self._notices.forget(MOMENT)
+        self._candidate = None
 
     async def _write_back(self, view: View) -> None:
         mine = self._keeper.in_force
@@ -274,7 +284,7 @@ class PolicyDuty:
 
     def _alone(self) -> None:
         """The board is away."""
-        if self._before is not None and time.monotonic() - self._last_look > CANARY_ALONE:
+        if self._before is not None and time.monotonic() - self._last_look > self._canary_alone:
             self._return("a canary that nobody watches")
 
     def _return(self, why: str) -> None:
@@ -283,7 +293,8 @@ class PolicyDuty:
         before, self._before = self._before, None
         self._tell_anew(before)
         self._tell_moment(at=time.monotonic())
-        self._keeper.adopt(before)
+        self._adopt(before)
+        self._on_canary = ""
 
     # ---- workers
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,13 @@ from gateway.cluster.canary import Counts
 from gateway.cluster.membership import Heartbeat
 from gateway.cluster.rollout import Generation, Phase, Rollout, State
 from gateway.cluster.rollout_board import PLACE, Bundle, begin, keep_bundle, look, state_of
+from gateway.mail.finding import Why
 from gateway.node.notices import Notices, Reports
 from gateway.node.policy_duty import PolicyDuty
-from gateway.node.policy_in_force import MOMENT, NEXT
+from gateway.node.policy_in_force import MOMENT, NEXT, PolicyInForce
 from gateway.node.policy_keeper import Candidate
 from gateway.node.policy_source import PolicyText
+from gateway.ports.failure import PortFailure
 
 
 def candidate(name: str, generation: Generation | None = None) -> Candidate:
@@ -57,7 +59,9 @@ class Keeper:
 class Node:
     """A duty with no worker."""
 
-    def __init__(self, board: MemoryBoard, name: str = "mx1", keeper: Keeper | None = None) -> None:
+    def __init__(
+        self, board: MemoryBoard, name: str = "mx1", keeper: Keeper | None = None, canary_alone: float = 15.0
+    ) -> None:
         self.board, self.name = board, name
         self.keeper: Any = keeper or Keeper(candidate("base"))
         self.odd: list[str] = []
@@ -67,6 +71,7 @@ class Node:
         self.duty = PolicyDuty(
             board, name, self.keeper, self.notices, self.reports,
             workers=lambda: self.workers, counts=Counts, on_odd=self.odd.append,
+            canary_alone=canary_alone,
         )  # fmt: skip
 
     @property
@@ -160,8 +165,66 @@ async def test_a_worker_that_has_not_compiled_or_promised_holds_it_up() -> None:
     node.reports.tell("policy", {"pid": 7, "key": rollout.id, "prepared": True})
     await until(lambda: node.generation == 1, node)
     assert node.keeper.kept == [1]
-    assert node.notices.last[MOMENT]["at"] is not None
     assert node.duty.in_doubt() == ""
+
+
+async def worker_that_starts_now(node: Node) -> PolicyInForce:
+    worker = PolicyInForce(node.keeper.in_force.policy, lambda _: None)
+    if said := node.notices.last.get(NEXT):
+        worker.told_next(said)
+    if said := node.notices.last.get(MOMENT):
+        worker.told_moment(said)
+    await worker.caught_up()
+    return worker
+
+
+async def test_a_worker_that_starts_later_serves_what_its_siblings_serve() -> None:
+    board, one, two = MemoryBoard(SystemClock()), candidate("one"), candidate("two")
+    node = Node(board)
+    await node.join()
+    own = Generation()
+    await begin(board, own, None, Rollout("", own))
+    await until(lambda: node.generation == 1, node)
+    # the own file was changed, and read again on SIGHUP
+    node.keeper.adopt(replace(one, generation=node.keeper.in_force.generation))
+    worker = await worker_that_starts_now(node)
+    assert worker().digest == one.policy.digest
+    # in the next roll-out too, it is not shut for what it does not know of the one before
+    node.workers = frozenset({7})
+    await begin(board, Generation(digest=two.policy.digest), Bundle(two.text.text, "two"), Rollout("", two.generation))
+    await until(lambda: NEXT in node.notices.last, node)
+    worker = await worker_that_starts_now(node)
+    assert (worker.shut(), worker().digest) == ("", one.policy.digest)
+
+
+class Gone(MemoryBoard):
+    """One that is away now and then."""
+
+    away = False
+
+    async def entries(self, place: str) -> Mapping[str, str]:
+        if self.away:
+            raise PortFailure("store", Why.REFUSED)
+        return await super().entries(place)
+
+
+async def test_a_canary_that_went_back_alone_is_one_again_when_the_board_is_back() -> None:
+    board, one = Gone(SystemClock()), candidate("one")
+    node = Node(board, canary_alone=0.1)
+    await node.join()
+    plan = Rollout("", one.generation, canary="mx1", watch=60.0)
+    await begin(board, Generation(digest=one.policy.digest), Bundle(one.text.text, "one"), plan)
+    base = node.keeper.in_force.policy.digest
+    for turn in range(2):
+        await until(lambda: node.keeper.in_force.policy.digest == one.policy.digest, node)
+        board.away = True
+        end = time.monotonic() + 20
+        while node.keeper.in_force.policy.digest != base:
+            assert time.monotonic() < end, turn
+            with contextlib.suppress(PortFailure):
+                await node.duty.turn()
+            await asyncio.sleep(0.05)
+        board.away = False
 
 
 async def test_a_node_takes_over_what_was_decided_before_it_came() -> None:
