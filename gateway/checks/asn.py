@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Final
 
 from gateway.mail.finding import Cause, Fact, Finding, Outcome, Why
@@ -48,7 +48,7 @@ async def asn(tx: Transaction, ports: Ports, settings: CheckSettings) -> Finding
     assert isinstance(settings, AsnSettings)
     if not settings.asks:
         return None
-    client = _plain(tx.connection.client_ip)
+    client = tx.connection.client_ip
     zone = settings.ipv4_zone if client.version == 4 else settings.ipv6_zone
     if not zone or not client.is_global:
         return Finding("asn", Outcome.NONE, "not-asked")
@@ -98,8 +98,3 @@ def parse_origin(record: str) -> Origin:
     except ValueError as error:
         raise ValueError("a record without a prefix") from error
     return Origin(tuple(map(str, found)), network, country.upper())
-
-
-def _plain(client: Address) -> Address:
-    mapped = client.ipv4_mapped if isinstance(client, IPv6Address) else None
-    return mapped or client

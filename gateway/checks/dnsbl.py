@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address
 
 from gateway.mail.dnsbl_site import Site, is_listing, parse_site
 from gateway.mail.finding import Cause, Fact, Finding, Outcome, Why
@@ -30,7 +30,7 @@ async def dnsbl(tx: Transaction, ports: Ports, settings: CheckSettings) -> Findi
     """Ask all lists at once. Where one does not answer the score is unknown, but its bounds are evidence."""
     assert isinstance(settings, DnsblSettings)
     sites = _sites(settings.sites)
-    client = _plain(tx.connection.client_ip)
+    client = tx.connection.client_ip
     if not sites:
         return Finding("dnsbl", Outcome.NONE, "no-lists", {"score": 0.0, "lists": 0})
     if client.version == 6 and not settings.ipv6:
@@ -102,11 +102,6 @@ async def _ask(dns: Resolver, prefix: str, domain: str, label: str, timeout: flo
     except TimeoutError:
         return Cause("dns", Why.TIMEOUT, label)
     return tuple(IPv4Address(record) for record in answer.records)
-
-
-def _plain(client: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
-    mapped = client.ipv4_mapped if isinstance(client, IPv6Address) else None
-    return mapped or client
 
 
 @functools.lru_cache(maxsize=64)

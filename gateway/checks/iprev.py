@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address
 
 from gateway.mail.finding import Cause, Fact, Finding, Outcome
 from gateway.mail.transaction import Address, Transaction
@@ -28,7 +28,7 @@ _POOL_WORDS = re.compile(
 async def iprev(tx: Transaction, ports: Ports, settings: CheckSettings) -> Finding:
     """PTR, then the addresses of each name. Unknown where the PTR failed, or no name confirmed and one failed."""
     assert isinstance(settings, IprevSettings)
-    client = _plain(tx.connection.client_ip)
+    client = tx.connection.client_ip
     names = (await reverse_names(ports.dns, client))[: settings.max_names]
     if not names:
         return Finding("iprev", Outcome.PERMERROR, "no-ptr", {"name": "", "names": (), "generic": False})
@@ -71,8 +71,3 @@ def looks_generic(name: str, client: Address) -> bool:
         client.exploded.replace(":", "")[-16:] in re.sub(r"[^0-9a-f]", "", host)
         or client.exploded[-19:].replace(":", "-") in host
     )
-
-
-def _plain(client: Address) -> Address:
-    mapped = client.ipv4_mapped if isinstance(client, IPv6Address) else None
-    return mapped or client

@@ -134,6 +134,7 @@ async def _asked(dns: Resolver, zone: Zone, what: str, watched: Watched) -> dict
 
 def _what(text: str) -> tuple[str, bool]:
     from gateway.mail.address import AddressError, parse_domain
+    from gateway.mail.network import unmapped
 
     try:
         address = ip_address(text.strip("[]"))
@@ -142,8 +143,7 @@ def _what(text: str) -> tuple[str, bool]:
             return parse_domain(text), True
         except AddressError as error:
             raise CommandError(USAGE, f"{text}: neither an address nor a domain: {error}") from error
-    mapped = address.ipv4_mapped if address.version == 6 else None
-    return str(mapped or address), False
+    return str(unmapped(address)), False
 
 
 async def _health(args: argparse.Namespace, settings: Settings | None, watched: Watched) -> int:

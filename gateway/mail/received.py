@@ -20,10 +20,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from ipaddress import IPv6Address, ip_address
+from ipaddress import ip_address
 from typing import Final
 
 from gateway.mail.message import Message
+from gateway.mail.network import unmapped
 from gateway.mail.transaction import Address
 
 MOST_HOPS: Final = 20
@@ -152,8 +153,7 @@ def _address(text: str) -> Address | None:
         return None
     if "%" in text or (prefixed and address.version == 4) or address.is_unspecified or address.is_multicast:
         return None
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return mapped or address
+    return unmapped(address)
 
 
 def _is_authenticated(clauses: Iterable[str]) -> bool:

@@ -17,6 +17,7 @@ from gateway.mail.address import Mailbox, ReversePath
 from gateway.mail.dsn import MailDsn, RcptDsn
 from gateway.mail.finding import Finding
 from gateway.mail.message import Message
+from gateway.mail.network import unmapped
 
 Address = IPv4Address | IPv6Address
 
@@ -67,6 +68,10 @@ class Connection:
     early_talk: bool = False
     tls: Tls | None = None
     external_relay: ExternalRelay | None = None
+
+    def __post_init__(self) -> None:
+        # an IPv4 client on a socket for both families, or as a host tells of it, is the same client
+        object.__setattr__(self, "client_ip", unmapped(self.client_ip))
 
 
 @dataclass(frozen=True, slots=True)

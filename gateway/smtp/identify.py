@@ -21,9 +21,10 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Final
 
+from gateway.mail.network import unmapped
 from gateway.mail.transaction import Address, Connection
 from gateway.smtp.proxy import SIGNATURE_V2, V2_OCTETS, ProxyError, ProxyHeader, parse_proxy_header
 from gateway.smtp.wire import ClientLost, IdleTimeout, Wire
@@ -127,7 +128,7 @@ async def identify(
     if header.client_ip is None:
         return balancer if optional and not header.local else Probe(balancer, AFTER_LOCAL)
     return Connection(
-        session_id, _unmapped(header.client_ip), header.client_port, header.local_ip, header.local_port, listener.name,
+        session_id, header.client_ip, header.client_port, header.local_ip, header.local_port, listener.name,
         proxy_ip=ends.peer_ip, proxy_endpoint=header.endpoint,
     )  # fmt: skip
 
@@ -159,10 +160,5 @@ async def _first_octets(wire: Wire, timeout: float) -> ProxyHeader | None:
 
 
 def _address(text: str) -> Address:
-    return _unmapped(ip_address(text))
-
-
-def _unmapped(address: IPv4Address | IPv6Address) -> Address:
-    # an IPv4 client on a socket for both families: ::ffff:192.0.2.1
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return mapped or address
+    # an IPv4 peer on a socket for both families
+    return unmapped(ip_address(text))

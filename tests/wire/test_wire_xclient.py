@@ -69,6 +69,11 @@ async def test_attributes_of_several_commands_add_up_and_a_later_client_replaces
         assert first.connection.session_id != second.connection.session_id
 
 
+def test_a_mapped_client_is_the_ipv4_client() -> None:
+    # else all of them would share one network of IPv6, and its limits
+    assert str(take("ADDR=IPV6:::ffff:192.0.2.7", HOST).connection.client_ip) == "192.0.2.7"
+
+
 async def test_a_client_whose_address_the_host_does_not_know() -> None:
     async with listed() as (h, c):
         assert (await c.ask("XCLIENT ADDR=[UNAVAILABLE] HELO=[TEMPUNAVAIL]")).code == 220
