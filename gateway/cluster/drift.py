@@ -25,6 +25,15 @@ def odd_one(digests: Mapping[str, str], node: str, own: str) -> str:
     return f"{number} of {counted.total()} nodes have policy {digest[:8]}, this one {own[:8]}"
 
 
+def served_elsewhere(nodes: Mapping[str, Mapping[str, Any]], node: str, digest: str) -> bool:
+    """Whether another node that lives serves the cluster's policy, so that this one may send clients there. nodes:
+    heartbeats by name. digest: of that policy; '' where it is not known."""
+    return any(
+        name != node and not said.get("odd") and not said.get("draining") and digest in ("", said.get("policy"))
+        for name, said in nodes.items()
+    )
+
+
 def usual(values: Sequence[str]) -> str:
     """The most frequent; of equally frequent ones the first in order."""
     counted = Counter(values)

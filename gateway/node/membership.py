@@ -138,12 +138,12 @@ class Membership:
     def _ordered(self, why: str) -> None:
         self._away.cause("order", why)
 
-    def _odd(self, why: str) -> None:
+    def _odd(self, why: str, served_elsewhere: bool) -> None:
         if why and why != self._health.odd:
             log.error("the odd node: %s", why, extra={"event": "policy_mismatch"})
         self._health.odd = why
         self._metrics.policy_mismatch(why != "")
-        self._away.cause("policy", why if self._settings.cluster.require_policy else "")
+        self._away.cause("policy", why if served_elsewhere and self._settings.cluster.require_policy else "")
 
 
 def fingerprint(chain: str) -> str:

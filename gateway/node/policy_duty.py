@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from gateway.cluster.board_clock import BoardClock
 from gateway.cluster.canary import Counts
-from gateway.cluster.drift import odd_one
+from gateway.cluster.drift import odd_one, served_elsewhere
 from gateway.cluster.membership import BEAT_SECONDS, members
 from gateway.cluster.rollout import HOLD_MOST, LEASE, POLL, Generation, Phase, Rollout, Said, State, View
 from gateway.cluster.rollout_board import Bundle, bundle_of, look, say, take_step, write_back
@@ -38,7 +38,7 @@ _TRY_AGAIN: Final = 10.0
 
 class PolicyDuty:
     """node: its name. workers: pids of all that run. counts: what became of transactions since the node's start.
-    on_odd: told why this node does not serve the cluster's policy, '' when it does."""
+    on_odd: told why this node does not serve the cluster's policy, '' when it does, and whether another one does."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class PolicyDuty:
         *,
         workers: Callable[[], frozenset[int]],
         counts: Callable[[], Counts],
-        on_odd: Callable[[str], None],
+        on_odd: Callable[[str, bool], None],
         canary_alone: float = CANARY_ALONE,
     ) -> None:
         self._board = board
@@ -90,7 +90,7 @@ class PolicyDuty:
         try:
             await self._settle(await self._look())
         except ValueError as error:
-            self._on_odd(str(error))
+            await self._tell_odd(str(error))
 
     async def turn(self) -> None:
         """Follow a roll-out to its end, or see that all is in step. Raises PortFailure."""
@@ -103,7 +103,7 @@ class PolicyDuty:
                 view = await self._look()
             await self._settle(view)
         except ValueError as error:
-            self._on_odd(str(error))
+            await self._tell_odd(str(error))
         except PortFailure:
             self._alone()
             raise
@@ -211,7 +211,11 @@ class PolicyDuty:
             await self._switch(candidate, current.at, state.lineage)
         elif self._timer is None and self._moment["until"] is not None:
             self._tell_moment()
-        self._on_odd(self._other_meaning(current) if current.digest else await self._minority())
+        await self._tell_odd(self._other_meaning(current) if current.digest else await self._minority(), current.digest)
+
+    async def _tell_odd(self, why: str, digest: str = "") -> None:
+        # a new version of the program can make all nodes odd: then clients have nowhere else to go
+        self._on_odd(why, why != "" and served_elsewhere(await members(self._board), self._node, digest))
 
     def _other_meaning(self, current: Generation) -> str:
         digest = self._keeper.in_force.policy.digest
@@ -237,7 +241,7 @@ class PolicyDuty:
         try:
             return await self._candidate_for(current)
         except (FaultsError, LookupError) as error:
-            self._on_odd(f"{current.label} cannot be loaded: {_why(error)}")
+            await self._tell_odd(f"{current.label} cannot be loaded: {_why(error)}", current.digest)
             self._unloadable = current.number, time.monotonic() + _TRY_AGAIN
             return None
 

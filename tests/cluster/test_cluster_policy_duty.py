@@ -15,7 +15,7 @@ from three_nodes import policy
 from gateway.adapters.board_memory import MemoryBoard
 from gateway.adapters.clock_system import SystemClock
 from gateway.cluster.canary import Counts
-from gateway.cluster.membership import Heartbeat
+from gateway.cluster.membership import Heartbeat, forget
 from gateway.cluster.rollout import Generation, Phase, Rollout, State
 from gateway.cluster.rollout_board import PLACE, Bundle, begin, keep_bundle, look, state_of
 from gateway.mail.finding import Why
@@ -65,14 +65,19 @@ class Node:
         self.board, self.name = board, name
         self.keeper: Any = keeper or Keeper(candidate("base"))
         self.odd: list[str] = []
+        self.shut = False
         self.notices = Notices()
         self.reports = Reports()
         self.workers: frozenset[int] = frozenset()
         self.duty = PolicyDuty(
             board, name, self.keeper, self.notices, self.reports,
-            workers=lambda: self.workers, counts=Counts, on_odd=self.odd.append,
+            workers=lambda: self.workers, counts=Counts, on_odd=self._hear_odd,
             canary_alone=canary_alone,
         )  # fmt: skip
+
+    def _hear_odd(self, why: str, served_elsewhere: bool) -> None:
+        self.odd.append(why)
+        self.shut = served_elsewhere
 
     @property
     def generation(self) -> int:
@@ -253,6 +258,26 @@ async def test_an_empty_or_older_board_is_told_and_that_of_another_cluster_is_no
     other = Node(board, "mx9", Keeper(replace(kept, generation=Generation(9, "cd34")), "elsewhere"))
     await other.duty.first_look()
     assert (other.generation, other.keeper.lineage) == (4, "line")
+
+
+async def test_an_upgrade_of_all_nodes_turns_no_node_away() -> None:
+    board = MemoryBoard(SystemClock())
+    current = Generation(4, "ab12", "one.yaml", at=1000.0)
+    await board.write(PLACE, "state", State("line", current).encode())
+    # to the new version the pushed text means something else
+    node = Node(board, keeper=Keeper(replace(candidate("one"), generation=current), "line"))
+    for said, shut in (
+        ({"policy": "ab12", "odd": "", "draining": False}, True),
+        ({"policy": "ab12", "odd": "", "draining": True}, False),
+        ({"policy": "cd34", "odd": "generation 4 means cd34", "draining": False}, False),
+    ):
+        await Heartbeat(board, "mx2", lambda said=said: said).turn()  # type: ignore[misc]
+        await node.duty.turn()
+        assert "means" in node.odd[-1]
+        assert node.shut is shut
+    await forget(board, "mx2")
+    await node.duty.turn()
+    assert (node.odd[-1] != "", node.shut) == (True, False)
 
 
 async def test_what_a_newer_version_wrote_makes_the_node_odd_and_changes_nothing() -> None:
