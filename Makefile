@@ -8,8 +8,6 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 CONFIG ?= deploy/dev/gateway.yaml
 PYTEST_ARGS ?=
-# most tests wait for timers and other programs, so more of them run at once than there are cores; those that measure
-# or kill things in the right moment run alone afterwards (5: the arguments chose none of them)
 PYTEST_JOBS ?= 3
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?= $(notdir $(wildcard tests/fuzz/corpus/*))
@@ -35,8 +33,7 @@ packages:
 	@deploy/dev/install-packages deploy/debian-packages.txt
 
 test: .venv/installed-dev packages
-	$(BIN)/python -m pytest -n $(PYTEST_JOBS) --dist loadfile -m "not alone" $(PYTEST_ARGS) || [ $$? = 5 ]
-	$(BIN)/python -m pytest -m alone $(PYTEST_ARGS) || [ $$? = 5 ]
+	@deploy/dev/run-tests $(PYTEST_JOBS) $(PYTEST_ARGS)
 
 .venv/installed-fuzz: pyproject.toml | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,fuzz]'

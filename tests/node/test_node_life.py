@@ -84,8 +84,11 @@ def test_content_in_flight_is_finished_on_sigterm(node_process):
 
     def turned_away():
         # a worker may hear of it a moment later than the page
-        with smtplib.SMTP(timeout=10) as other:
+        other = smtplib.SMTP(timeout=10)
+        try:
             return other.connect("127.0.0.1", node_process.smtp_port)[0] == 421
+        finally:
+            other.close()
 
     node_process.wait(turned_away, "new clients hear 421")
     client.send((MESSAGE[40:] + ".\r\n").encode())

@@ -25,9 +25,9 @@ def test_silence(node_before):
 
 def test_a_connection_that_breaks(node_before):
     with scripted_mailstore({"dot": [Close(), "250 2.0.0 queued"]}) as mailstore:
-        node = node_before(mailstore.port)
-        code, text = attempt(node.smtp_port, message()).end
+        node, octets = node_before(mailstore.port), message()
+        code, text = attempt(node.smtp_port, octets).end
         assert (code, text[:6]) == (451, "4.4.2 ")
         # the next attempt is lossless
-        assert attempt(node.smtp_port, message()).end[0] == 250
+        assert attempt(node.smtp_port, octets).end[0] == 250
         assert len(mailstore.contents) == 2

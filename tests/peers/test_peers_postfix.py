@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from mail_world import attempt, fields_above, message, poll
+from mail_world import arrival, attempt, fields_above, message, poll
 
 from tests.real.postfix import Postfix, original
 
@@ -20,11 +20,9 @@ ODD = (
 
 
 def test_octets_that_a_careless_relay_would_change_arrive_as_they_were(node, postfix_mailstore):
-    before = len(postfix_mailstore.messages())
     heard = attempt(node.smtp_port, ODD)
     assert heard.last[0] == 250, heard.last
-    delivered = poll(lambda: postfix_mailstore.messages()[before:], "the message is in the mailstore")[0]
-    fields = fields_above(original(delivered), ODD)
+    fields = fields_above(original(arrival(postfix_mailstore.messages, ODD)), ODD)
     names = re.findall(rb"^([A-Za-z-]+):", fields, re.MULTILINE)
     assert names == [
         b"Received", b"Authentication-Results", b"Received-SPF", b"X-Gateway-Verdict", b"X-Gateway-Id",
@@ -39,7 +37,6 @@ def test_octets_that_a_careless_relay_would_change_arrive_as_they_were(node, pos
 
 
 def test_a_sending_postfix_uses_starttls_and_its_message_arrives_unchanged(node, postfix_mailstore):
-    before = len(postfix_mailstore.messages())
     octets = message("ann@example.net", b"Hello,\r\n.\r\n.dot\r\n\xc3\xa9\r\n-- \r\nAnn\r\n")
     sender = Postfix(relay_to=("127.0.0.1", node.smtp_port))
     try:
@@ -49,7 +46,7 @@ def test_a_sending_postfix_uses_starttls_and_its_message_arrives_unchanged(node,
         assert re.search(r"status=sent \(250 2\.0\.0 Accepted \[", sender.log_text())
     finally:
         sender.close()
-    delivered = original(poll(lambda: postfix_mailstore.messages()[before:], "the message is in the mailstore")[0])
+    delivered = original(arrival(postfix_mailstore.messages, octets))
     ours = delivered.partition(b"\r\nAuthentication-Results:")[0].replace(b"\r\n ", b" ")
     assert re.match(
         rb"Received: from mta\.example\.net \(mta\.example\.net \[127\.0\.0\.1\]\)\s+by mx\.example\.com \(mxgw\) "

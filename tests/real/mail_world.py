@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import itertools
+import re
 import smtplib
 import threading
 from collections.abc import Callable, Iterator
@@ -26,14 +28,16 @@ from tests.delivery.scripted import ScriptedStore, scripted
 GOOD, NAMELESS, LISTED = "127.0.0.2", "127.0.0.3", "127.0.0.66"
 """Clients: with SPF and a confirmed name; without either; on the block list."""
 
+_numbers = itertools.count(1)
+
 DEFAULT_POLICY = Path(__file__).parents[2] / "policies" / "default.yaml"
 
 
 def message(author: str = "ann@sender.example", body: bytes = b"Hello.\r\n", to: str = "user@example.com") -> bytes:
-    """A plain message with CRLF and all the fields that a submission server would add."""
+    """A plain message with CRLF and all the fields that a submission server would add; each call makes another."""
     return (
         f"From: Ann <{author}>\r\nTo: <{to}>\r\nSubject: lunch\r\nDate: Mon, 02 Nov 2026 10:00:00 +0000\r\n"
-        f"Message-ID: <1@{author.partition('@')[2]}>\r\n\r\n"
+        f"Message-ID: <{next(_numbers)}@{author.partition('@')[2]}>\r\n\r\n"
     ).encode() + body
 
 
@@ -141,6 +145,14 @@ def stuffed(octets: bytes) -> bytes:
 
 def _text(code: int, said: bytes) -> tuple[int, str]:
     return code, said.decode("ascii")
+
+
+def arrival(messages: Callable[[], list[bytes]], octets: bytes) -> bytes:
+    """Wait until the mailstore shows that message, known by its Message-ID: one of another test may still be under way."""
+    mark = re.search(rb"^Message-ID:[^\r\n]*", octets, re.MULTILINE)
+    assert mark, octets
+    found: bytes = poll(lambda: [each for each in messages() if mark[0] in each], "the message is in the mailstore")[0]
+    return found
 
 
 def fields_above(delivered: bytes, octets: bytes) -> bytes:
