@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from ipaddress import ip_network
 
 from gateway.mail.address import Mailbox
 from gateway.mail.finding import Outcome
+from gateway.mail.network import network_of
 from gateway.mail.transaction import Address, Transaction
 from gateway.policy.settings import RateSettings
 from gateway.ports.store import Counter
@@ -34,12 +34,6 @@ class Charge:
     limit: float
     counter: Counter
     planned: float = 0.0
-
-
-def network_of(address: Address, ipv4_prefix: int, ipv6_prefix: int) -> str:
-    """The network of an address: ``192.0.2.0/24``, ``2001:db8::/64``."""
-    prefix = ipv4_prefix if address.version == 4 else ipv6_prefix
-    return str(ip_network((address, prefix), strict=False))
 
 
 def clients(client: Address, settings: RateSettings) -> Subjects:

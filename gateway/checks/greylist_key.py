@@ -12,9 +12,9 @@ import re
 from dataclasses import dataclass
 
 from gateway.auth.public_suffix import organisational_by_list
-from gateway.checks.rate import network_of
 from gateway.mail.address import Mailbox, parse_literal
 from gateway.mail.finding import Outcome
+from gateway.mail.network import network_of
 from gateway.mail.transaction import Transaction
 from gateway.policy.settings import GreylistSettings
 

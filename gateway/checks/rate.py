@@ -27,7 +27,6 @@ from gateway.checks.charges import (
     error_charges,
     exempt,
     message_plan,
-    network_of,
     recipient_plan,
     subjects,
     transaction_charges,
@@ -38,8 +37,6 @@ from gateway.mail.transaction import Transaction
 from gateway.policy.settings import CheckSettings, RateSettings
 from gateway.ports import Ports
 from gateway.ports.failure import PortFailure
-
-__all__ = ["network_of", "rate", "rate_content", "rate_messages", "rate_recipients"]
 
 STORE_SECONDS: Final = 0.25
 

@@ -21,10 +21,10 @@ import logging
 from contextlib import suppress
 from typing import Final
 
-from gateway.checks.rate import network_of
 from gateway.checks.recipient_cache import DETAIL, Remembered, remember, remembered
 from gateway.mail.address import Mailbox
 from gateway.mail.finding import Fact, Finding, Outcome
+from gateway.mail.network import network_of
 from gateway.mail.transaction import Transaction
 from gateway.policy.settings import CheckSettings, RecipientSettings
 from gateway.ports import Ports

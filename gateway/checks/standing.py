@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.checks.charges import network_of
 from gateway.mail.address import Mailbox
 from gateway.mail.finding import DkimFinding, Outcome
+from gateway.mail.network import network_of
 from gateway.mail.transaction import Transaction
 from gateway.mail.verdict import Action, Verdict
 from gateway.policy.model import Profile

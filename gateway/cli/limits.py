@@ -143,8 +143,9 @@ def _charges(what: str, checks: ChecksSettings) -> list[Charge]:
 
 
 def _of_client(client: IPv4Address | IPv6Address, checks: ChecksSettings) -> list[Charge]:
-    from gateway.checks.charges import Charge, charges, clients, network_of
+    from gateway.checks.charges import Charge, charges, clients
     from gateway.cluster.accounts import sessions_of
+    from gateway.mail.network import network_of
     from gateway.ports.store import Counter
 
     rate, recipient = checks.rate, checks.recipient

@@ -14,7 +14,6 @@ import asyncio
 import logging
 from collections import Counter as Bag
 from collections.abc import Callable, Iterable, Sequence
-from ipaddress import ip_network
 from typing import Final
 
 from gateway.checks.charges import (
@@ -30,7 +29,7 @@ from gateway.checks.charges import (
 from gateway.checks.standing import lessons
 from gateway.cluster.agent import Agent, Duty
 from gateway.mail.finding import Outcome
-from gateway.mail.limits import NETWORK_BITS
+from gateway.mail.network import network_of
 from gateway.mail.reply import Reply
 from gateway.mail.transaction import Address, Transaction
 from gateway.mail.verdict import Verdict
@@ -186,8 +185,8 @@ class Accounts:
 
 def _held_by(client: Address) -> tuple[tuple[str, str, str], ...]:
     """By, whom and the store's key, for the client and for its network (/24, /64)."""
-    network = str(ip_network((client, NETWORK_BITS[client.version]), strict=False))
-    return tuple((by, whom, f"sessions:{by}:{whom}") for by, whom in (("client", str(client)), ("network", network)))
+    both = (("client", str(client)), ("network", network_of(client)))
+    return tuple((by, whom, f"sessions:{by}:{whom}") for by, whom in both)
 
 
 def sessions_of(client: Address) -> tuple[Held, ...]:

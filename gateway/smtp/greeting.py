@@ -16,10 +16,10 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from ipaddress import ip_network
 from typing import TYPE_CHECKING, Final
 
 from gateway.mail import limits
+from gateway.mail.network import network_of
 from gateway.mail.reply import Reply
 from gateway.mail.transaction import Connection
 from gateway.ports.failure import PortFailure
@@ -264,4 +264,4 @@ def _seconds(text: str) -> float:
 
 def _key(reception: Reception) -> str:
     client = reception.connection.client_ip
-    return f"pregreet:{ip_network((client, limits.NETWORK_BITS[6]), strict=False) if client.version == 6 else client}"
+    return f"pregreet:{network_of(client) if client.version == 6 else client}"

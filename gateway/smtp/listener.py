@@ -13,11 +13,12 @@ import ssl
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any, Final
 
-from gateway.mail.limits import NETWORK_BITS, TARPIT_SLOTS
+from gateway.mail.limits import TARPIT_SLOTS
+from gateway.mail.network import network_of
 from gateway.mail.reply import Reply, reply_for
 from gateway.mail.transaction import Address, Connection
 from gateway.reception import Services
@@ -89,7 +90,7 @@ class SmtpServer:
         self._servers: list[asyncio.Server] = []
         self._listening: list[tuple[socket.socket, Callable[[], Session]]] = []
         self._sessions: set[Session] = set()
-        self._clients: Counter[Address | IPv4Network | IPv6Network] = Counter()
+        self._clients: Counter[Address | str] = Counter()
         self.slots = Slots(tarpit_slots, services.observer.held)
         self._headroom = Headroom(services.limits.memory_percent, services.limits.memory_octets, clock=time.monotonic)
         self._client_of: dict[Session, Address] = {}
@@ -201,7 +202,7 @@ class SmtpServer:
         client = self._client_of.pop(session, None)
         if client is not None:
             self.services.accounts.leave(client)
-            for counted in (client, _network_of(client)):
+            for counted in (client, network_of(client)):
                 self._clients[counted] -= 1
                 if not self._clients[counted]:
                     del self._clients[counted]
@@ -231,7 +232,7 @@ class SmtpServer:
             return "refused_limit", reply_for("memory-short", session_id)
         if speaks_for_others or not connection.client_known:
             return None
-        network = _network_of(connection.client_ip)
+        network = network_of(connection.client_ip)
         if (
             self._clients[connection.client_ip] >= limits.sessions_per_client
             or self._clients[network] >= limits.sessions_per_network
@@ -262,7 +263,3 @@ def _next_in(queue: socket.socket) -> socket.socket | None:
         return None
     client.setblocking(False)
     return client
-
-
-def _network_of(client: Address) -> IPv4Network | IPv6Network:
-    return ip_network((client, NETWORK_BITS[client.version]), strict=False)

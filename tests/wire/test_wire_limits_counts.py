@@ -11,7 +11,7 @@ from house import house
 
 from gateway.config.model import LimitsSettings
 from gateway.mail import limits
-from gateway.smtp.listener import _network_of
+from gateway.mail.network import network_of
 
 
 async def greeted(c: RawClient) -> None:
@@ -141,8 +141,8 @@ async def test_no_counter_is_left_behind() -> None:
 
 
 def test_networks() -> None:
-    assert str(_network_of(IPv4Address("192.0.2.77"))) == "192.0.2.0/24"
-    assert str(_network_of(IPv6Address("2001:db8:1:2:3:4:5:6"))) == "2001:db8:1:2::/64"
+    assert network_of(IPv4Address("192.0.2.77")) == "192.0.2.0/24"
+    assert network_of(IPv6Address("2001:db8:1:2:3:4:5:6")) == "2001:db8:1:2::/64"
 
 
 @pytest.mark.parametrize(("node", "workers", "share"), [(0, 4, 1000), (400, 4, 100), (3, 4, 1), (9000, 4, 1000)])
