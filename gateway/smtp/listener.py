@@ -244,11 +244,10 @@ class SmtpServer:
         self.services.accounts.enter(connection.client_ip)
         return None
 
-    def one_error(self, session: Session) -> int:
-        """The session's client gets a 5yz: 1, and noted on its account."""
+    def note_error(self, session: Session) -> None:
+        """The session's client gets a 5yz."""
         if (client := self._client_of.get(session)) is not None:
             self.services.accounts.error(client)
-        return 1
 
     def _makes_room(self) -> bool:
         # those that are told to go take a moment: not more than some above the limit meanwhile

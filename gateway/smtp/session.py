@@ -138,7 +138,7 @@ class Session(SMTP):
         finally:
             self._end(ended)
             if self._reception is not None:
-                await self._guarded(self._close_reception(), None)
+                self._safely(self._reception.close)
 
     def _end(self, ended: str) -> None:
         if self._link is not None and not self._wire.lost:
@@ -151,10 +151,6 @@ class Session(SMTP):
         self._server.leave(self)
         observer = self._server.services.observer
         observer.session_ended(self.loop.time() - self._started, ended, self._id.partition("-")[0])
-
-    async def _close_reception(self) -> None:
-        if self._reception is not None:
-            self._reception.close()
 
     @property
     def _id(self) -> str:
@@ -174,7 +170,7 @@ class Session(SMTP):
     async def _greet(self, told: Told) -> str:
         connection = told.connection
         services = self._server.services
-        reception = await self._guarded(_call(lambda: Reception(services, connection)), None)
+        reception = self._safely(lambda: Reception(services, connection))
         if reception is None:
             return await self._bye(reply_for("local-error", connection.session_id), "error")
         self._reception = reception
@@ -186,7 +182,7 @@ class Session(SMTP):
         self._commands = Commands(
             reception, services.identity.hostname, self._limits, self._has_tls, xclient, lambda: transfer.chunking
         )
-        greeting = await self._guarded(self._door.greet(reception), None)
+        greeting = await self._guarded(self._door.greet(reception))
         if greeting is None:
             return await self._bye(self._commands.reason("local-error"), "error")
         if isinstance(greeting, Turned):
@@ -233,10 +229,10 @@ class Session(SMTP):
             if command is Broken.ENDLESS:
                 reply = commands.reason("too-many-errors")
         else:
-            answered = await self._guarded(commands.answer(command), None)
+            answered = await self._guarded(commands.answer(command))
             if answered is None:
                 # what the reception holds now is nobody's guess: start over
-                await self._guarded(_call(reception.reset), None)
+                self._safely(reception.reset)
                 transfer.drop()
                 answered = ("?", commands.reason("local-error"))
             verb, reply = answered
@@ -271,7 +267,8 @@ class Session(SMTP):
             self._server.services.observer.reply(verb, reply.code, "")
 
     async def _count_error(self, reply: Reply, commands: Commands) -> Reply:
-        self._errors += self._server.one_error(self)
+        self._errors += 1
+        self._server.note_error(self)
         if self._errors >= self._limits.errors_hard:
             return commands.reason("too-many-errors")
         if self._errors > self._limits.errors_soft:
@@ -297,9 +294,9 @@ class Session(SMTP):
             self._server.services.observer.reply("BDAT", content.code, "")
             replies: tuple[Reply, ...] = (content,)
         else:
-            submitted = await self._guarded(transfer.submit(content), None)
+            submitted = await self._guarded(transfer.submit(content))
             if submitted is None:
-                answered = await self._guarded(_call(lambda: reception.refuse_content("local-error")), None)
+                answered = self._safely(lambda: reception.refuse_content("local-error"))
                 submitted = (answered or commands.reason("local-error"),)
             elif submitted[-1].code == 250:
                 self._errors = 0
@@ -387,14 +384,18 @@ class Session(SMTP):
             pass
         return ended
 
-    async def _guarded(self, work: Awaitable[T], otherwise: T | None) -> T | None:
-        """The outermost net of a session: an error of ours is logged here and never told to the client."""
+    async def _guarded(self, work: Awaitable[T]) -> T | None:
+        """The outermost net of a session: an error of ours is logged here and never told to the client. None then."""
         try:
             return await work
         except Exception:
             log.exception("session %s: an error of ours", self._id)
-            return otherwise
+            return None
 
-
-async def _call(function: Callable[[], T]) -> T:
-    return function()
+    def _safely(self, work: Callable[[], T]) -> T | None:
+        """The same for what does not wait."""
+        try:
+            return work()
+        except Exception:
+            log.exception("session %s: an error of ours", self._id)
+            return None
