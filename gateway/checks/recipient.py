@@ -7,8 +7,8 @@ is never refused on old knowledge.
 
 Who asks for many recipients that do not exist is guessing: such questions are counted by the client's network, and
 above the limit the answer is POLICY instead of FAIL, which says nothing about the recipient any more. Recipients that
-exist are never touched by the count. It is added while the answer is being remembered, so it costs no further wait; a
-question answered POLICY is taken off again, so that being deferred does not prolong the deferral.
+exist are never touched by the count. A question answered POLICY is taken off again, so that being deferred does not
+prolong the deferral. Nobody waits until an answer is written down.
 
 Known gaps: single flight holds within one process; a positive answer is not renewed before it runs out; while the
 store is out nothing is counted.
@@ -18,8 +18,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Coroutine
 from contextlib import suppress
-from typing import Final
+from contextvars import Context
+from typing import Any, Final
 
 from gateway.checks.recipient_cache import DETAIL, Remembered, remember, remembered
 from gateway.mail.address import Mailbox
@@ -39,6 +41,7 @@ LIVE_SECONDS: Final = 1.0
 
 _asking: dict[tuple[int, str], asyncio.Task[RecipientStatus]] = {}
 """Questions on their way, by directory and address: a burst of mail to one recipient asks once."""
+_writing: set[asyncio.Task[None]] = set()
 
 
 async def recipient(tx: Transaction, ports: Ports, settings: CheckSettings) -> Finding | None:
@@ -73,17 +76,24 @@ async def _answered(
 ) -> Finding:
     """Remembered and counted, as far as that is of use. kept: what was remembered before."""
     assert tx.rcpt is not None
-    if status.cached or status.known is Known.UNVERIFIABLE:
-        unknown = await _counted(tx, ports, settings) if status.known is Known.NO else 0.0
-    elif status.known is Known.NO:
-        _, unknown = await asyncio.gather(
-            remember(ports.store, ports.clock, tx.rcpt, status, settings), _counted(tx, ports, settings)
-        )
-    else:
-        if kept is None or not kept.recent(ports.clock.now(), settings):
-            await remember(ports.store, ports.clock, tx.rcpt, status, settings)
-        unknown = 0.0
+    is_new = not status.cached and status.known is not Known.UNVERIFIABLE
+    if is_new and (status.known is Known.NO or kept is None or not kept.recent(ports.clock.now(), settings)):
+        _write(remember(ports.store, ports.clock, tx.rcpt, status, settings))
+    unknown = await _counted(tx, ports, settings) if status.known is Known.NO else 0.0
     return await _finding(tx, ports, settings, status, unknown)
+
+
+def _write(work: Coroutine[Any, Any, None]) -> None:
+    # in a context of its own: what no decision waits for has no part in its time for the store
+    task = asyncio.create_task(work, name="recipient cache", context=Context())
+    _writing.add(task)
+    task.add_done_callback(_writing.discard)
+
+
+async def written() -> None:
+    """Wait until all answers are written down."""
+    if _writing:
+        await asyncio.wait(set(_writing))
 
 
 async def _finding(

@@ -13,9 +13,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from gateway.mail.address import Mailbox
@@ -85,15 +85,19 @@ async def remembered(store: Store, clock: Clock, mailbox: Mailbox) -> Remembered
     return kept if kept.at > mark else None
 
 
-async def remember(
+def remember(
     store: Store, clock: Clock, mailbox: Mailbox, status: RecipientStatus, settings: RecipientSettings
-) -> None:
-    """Keep an answer for as long as it may be of use."""
+) -> Coroutine[Any, Any, None]:
+    """Keep an answer of this moment for as long as it may be of use; it may be written later."""
     kept = Remembered(status.known, status.detail[:DETAIL], clock.now())
     positive = status.known is Known.YES
     lifetime = max(settings.positive_ttl, settings.stale_ttl) if positive else settings.negative_ttl
+    return _put(store, _key(mailbox), kept, lifetime)
+
+
+async def _put(store: Store, key: str, kept: Remembered, lifetime: float) -> None:
     try:
-        await store.put(_key(mailbox), kept.encode(), lifetime)
+        await store.put(key, kept.encode(), lifetime)
     except PortFailure as failure:
         log.debug("recipient cache not written: %s", failure)
 

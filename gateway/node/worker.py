@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.auth.public_suffix import suffix_list
+from gateway.checks.recipient import written as recipients_written
 from gateway.cluster.journal import Gatherer
 from gateway.cluster.watching import TRACE
 from gateway.config import Settings
@@ -119,6 +120,7 @@ class Work:
         await worker.server.close()
         await worker.router.close()
         await worker.accounts.close()
+        await recipients_written()
         await worker.store.close()
         await worker.dns.close()
         for task in tasks:

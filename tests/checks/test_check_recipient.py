@@ -12,7 +12,7 @@ from gateway.adapters.dns_broken import BrokenResolver
 from gateway.adapters.store_broken import BrokenStore
 from gateway.adapters.store_memory import MemoryStore
 from gateway.adapters.store_near import NearStore
-from gateway.checks.recipient import recipient
+from gateway.checks.recipient import recipient, written
 from gateway.checks.recipient_cache import flush_address, flush_domain, may_be_near
 from gateway.mail.address import Mailbox
 from gateway.mail.finding import Finding, Outcome, Why
@@ -57,6 +57,12 @@ class House:
         self.ports = Ports(BrokenResolver(), store or MemoryStore(self.clock), self.directory, self.clock)
 
     async def ask(self, user: str = "user", client: str = "192.0.2.1", **settings: float) -> Finding:
+        """Ask, and let it be written down."""
+        found = await self.answer(user, client, **settings)
+        await written()
+        return found
+
+    async def answer(self, user: str = "user", client: str = "192.0.2.1", **settings: float) -> Finding:
         tx = Transaction("T", Connection("S", ip_address(client)), 0.0, rcpt=Mailbox(user, "example.org"))
         found = await recipient(tx, self.ports, RecipientSettings.model_validate(settings))
         assert found
@@ -195,11 +201,11 @@ async def test_an_open_session_is_asked_again_and_what_is_kept_counts_where_it_d
 
 
 async def test_a_yes_that_is_heard_again_is_written_once_an_hour() -> None:
-    written: list[str] = []
+    puts: list[str] = []
 
     class Told(MemoryStore):
         async def put(self, key: str, value: str, ttl: float) -> None:
-            written.append(key)
+            puts.append(key)
             await super().put(key, value, ttl)
 
     house = House()
@@ -207,10 +213,29 @@ async def test_a_yes_that_is_heard_again_is_written_once_an_hour() -> None:
     for minutes, times in ((0, 1), (1, 1), (58, 1), (2, 2), (1, 2)):
         house.clock.time += 60 * minutes
         found = await house.ask()
-        assert (found.reason, found.evidence["cached"], len(written)) == ("known", False, times)
+        assert (found.reason, found.evidence["cached"], len(puts)) == ("known", False, times)
     house.directory.known = Known.NO  # it has just gone: everybody is told at once
     assert (await house.ask()).outcome is Outcome.FAIL
-    assert len(written) == 3
+    assert len(puts) == 3
+
+
+@pytest.mark.parametrize("known", [Known.YES, Known.NO])
+async def test_nobody_waits_until_an_answer_is_written_down_and_who_ends_can(known: Known) -> None:
+    gate = asyncio.Event()
+
+    class Slow(MemoryStore):
+        async def put(self, key: str, value: str, ttl: float) -> None:
+            await gate.wait()
+            await super().put(key, value, ttl)
+
+    house = House(known)
+    house.ports = replace(house.ports, store=Slow(house.clock))
+    for _ in range(2):
+        found = await asyncio.wait_for(house.answer(), 30)
+        assert found.evidence["cached"] is False
+    gate.set()
+    await written()
+    assert (await house.ask()).evidence["cached"] is True
 
 
 async def test_an_open_session_that_hangs_does_not_hold_up_what_is_known() -> None:
