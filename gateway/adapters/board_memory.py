@@ -77,6 +77,10 @@ class MemoryBoard:
         """The clock's time."""
         return self._clock.now()
 
+    async def replicated(self) -> bool:
+        """There is one copy, and no fail-over."""
+        return True
+
     async def close(self) -> None:
         """Nothing to end."""
 

@@ -98,6 +98,10 @@ class SqliteBoard:
         """This host's clock."""
         return self._now()
 
+    async def replicated(self) -> bool:
+        """There is one copy, and no fail-over."""
+        return True
+
     async def close(self) -> None:
         """Close the file."""
         await self._store.close()

@@ -61,8 +61,8 @@ class RedisLink:
         self.client: Any = client_of(url, self._patience, node)
         self._secret = secret
         self._state = RedisState(breaker, on_state)
-        self._is_cluster = isinstance(self.client, RedisCluster)
-        self._knows_nodes = not self._is_cluster
+        self.is_cluster = isinstance(self.client, RedisCluster)
+        self._knows_nodes = not self.is_cluster
         self._learning: asyncio.Future[Any] | None = None
         self._places = asyncio.Semaphore(self._patience.connections)
 
@@ -153,7 +153,7 @@ class RedisLink:
         self._knows_nodes = True
 
     def _failed(self, why: Why, error: Exception) -> PortFailure:
-        self._knows_nodes = not self._is_cluster
+        self._knows_nodes = not self.is_cluster
         detail = f"{type(error).__name__}: {error}"[:200]
         self._state.failed(detail)
         return PortFailure("store", why, detail)

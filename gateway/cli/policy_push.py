@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -150,6 +151,7 @@ async def _begin(board: Board, args: argparse.Namespace, target: Generation, bun
     from gateway.cluster.membership import lost, members
     from gateway.cluster.rollout import Rollout
     from gateway.cluster.rollout_board import UnderWay, begin
+    from gateway.ports.failure import PortFailure
 
     without = tuple([await node_named(board, name) for name in args.without])
     live, silent = set(await members(board)), set(await lost(board))
@@ -165,6 +167,8 @@ async def _begin(board: Board, args: argparse.Namespace, target: Generation, bun
         return await begin(board, target, bundle, plan)
     except UnderWay as error:
         raise CommandError(TEMPFAIL, str(error)) from error
+    except PortFailure as failure:
+        raise CommandError(UNAVAILABLE, f"{failure}; it may have begun, mxgw policy rollout tells") from failure
 
 
 # ---- follow it
@@ -180,22 +184,34 @@ def _follow(args: argparse.Namespace, rollout: Rollout | None) -> int:
 
     async def work(board: Board) -> tuple[State, list[str]]:
         from gateway.cluster.rollout_board import state_of
+        from gateway.ports.failure import PortFailure
 
         end = asyncio.get_running_loop().time() + args.watch + _SLACK
-        while True:
-            state = await state_of(board)
-            left = state.current.at - await board.now()
-            if state.rollout is None or state.rollout.id != rollout.id:
-                if state.current.number != rollout.target.number:
-                    return state, []
-                await asyncio.sleep(max(0.0, left))
-                return state, await _late(board, rollout)
-            elif asyncio.get_running_loop().time() > end:
-                raise CommandError(TEMPFAIL, f"{label}: {state.rollout.phase}, and no node goes on")
+        seen, told = f"{rollout.phase}, and no node goes on", False
+        while asyncio.get_running_loop().time() < end:
+            try:
+                state = await state_of(board)
+                if state.rollout is None or state.rollout.id != rollout.id:
+                    if not _in_force(state, rollout):
+                        return state, []
+                    await asyncio.sleep(max(0.0, state.current.at - await board.now()))
+                    return state, await _late(board, rollout)
+                seen = f"{state.rollout.phase}, and no node goes on"
+            except PortFailure as failure:
+                seen = f"{failure}; what becomes of it is not known, mxgw policy rollout tells"
+                if not told:
+                    # the nodes go on when the store is back, or a fail-over has made a replica the primary
+                    print(f"{label}: {failure}; waiting", file=sys.stderr)
+                told = True
             await asyncio.sleep(_STEP)
+        raise CommandError(TEMPFAIL, f"{label}: {seen}")
 
     state, late = over_board(args, work)
-    return _say_ended(args, state, rollout.target.number, label, late)
+    return _say_ended(args, state, rollout, late)
+
+
+def _in_force(state: State, rollout: Rollout) -> bool:
+    return (state.current.number, state.current.digest) == (rollout.target.number, rollout.target.digest)
 
 
 async def _late(board: Board, rollout: Rollout) -> list[str]:
@@ -211,15 +227,21 @@ async def _late(board: Board, rollout: Rollout) -> list[str]:
         await asyncio.sleep(_STEP)
 
 
-def _say_ended(args: argparse.Namespace, state: State, number: int, label: str, late: list[str]) -> int:
-    done = state.current.number == number
-    ended = state.ended if state.ended and state.ended.number == number else None
-    outcome = "done" if done else ended.outcome if ended else "overtaken"
-    said = {"generation": number, "outcome": outcome, "why": ended.why if ended else ""}
-    if done:
+def _say_ended(args: argparse.Namespace, state: State, rollout: Rollout, late: list[str]) -> int:
+    number, label = rollout.target.number, rollout.target.label
+    if _in_force(state, rollout):
         where = f"in force, but {', '.join(late)} does not say so" if late else "in force on all nodes"
-        return _said(args, f"{label}: {where} since {at(state.current.at)}", {**said, "late": late}, OK)
-    return _said(args, f"{label}: {outcome}: {said['why']}; {state.current.label} is in force", said, NEGATIVE)
+        values = {"generation": number, "outcome": "done", "why": "", "late": late}
+        return _said(args, f"{label}: {where} since {at(state.current.at)}", values, OK)
+    later = max(state.current.number, state.ended.number if state.ended else 0) >= number or state.rollout
+    if state.ended and state.ended.id == rollout.id:
+        outcome, why = state.ended.outcome, state.ended.why
+    elif later:
+        outcome, why = "overtaken", "another one came after it"
+    else:
+        outcome, why = "lost", "the store has forgotten it, as a fail-over may; push it again"
+    values = {"generation": number, "outcome": outcome, "why": why}
+    return _said(args, f"{label}: {outcome}: {why}; {state.current.label} is in force", values, NEGATIVE)
 
 
 def _said(args: argparse.Namespace, text: str, values: dict[str, Any], code: int) -> int:

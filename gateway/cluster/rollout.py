@@ -132,8 +132,8 @@ def _rollout(said: dict[str, Any]) -> Rollout:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What a node said of a roll-out. stage: loaded, prepared or failed. digest: what it computed. counts: what became
-    of transactions since the canary began."""
+    """What a node said of a roll-out. stage: loaded, prepared or failed. digest: what it computed. why: it failed, or
+    does not go on. counts: what became of transactions since the canary began."""
 
     id: str
     stage: str
@@ -222,7 +222,8 @@ def _objection(view: View, rollout: Rollout, needed: frozenset[str]) -> str:
 
 
 def _not_yet(needed: frozenset[str], heard: Mapping[str, Said], stages: tuple[str, ...]) -> str:
-    return ", ".join(sorted(node for node in needed if node not in heard or heard[node].stage not in stages))
+    late = sorted(node for node in needed if node not in heard or heard[node].stage not in stages)
+    return ", ".join(node + (f" ({heard[node].why})" if node in heard and heard[node].why else "") for node in late)
 
 
 def _digests(heard: Mapping[str, Said]) -> str:

@@ -46,7 +46,9 @@ TEXT_OCTETS: Final = 1024 * 1024
 _STATE: Final = "state"
 _HISTORY_LINES: Final = 500
 _HISTORY_SECONDS: Final = 400 * 86400.0
-SAID_SECONDS: Final = 60.0
+SAID_SECONDS: Final = 10.0
+"""A node's word is renewed every second. SAID_SECONDS + GATE + LEAD < HOLD_MOST: no decision rests on a promise that
+ends before the switch."""
 
 
 class UnderWay(Exception):
@@ -136,9 +138,7 @@ async def begin(board: Board, target: Generation, bundle: Bundle | None, plan: R
         begun=await board.now(),
     )
     kept = tuple(digest for digest in state.kept if digest != target.digest) + (target.digest,) * bool(target.digest)
-    after = replace(
-        state, lineage=state.lineage or secrets.token_hex(8), rollout=rollout, kept=kept[-BUNDLES_KEPT:]
-    )
+    after = replace(state, lineage=state.lineage or secrets.token_hex(8), rollout=rollout, kept=kept[-BUNDLES_KEPT:])
     if not await board.swap(PLACE, _STATE, view.raw, after.encode()):
         raise UnderWay("another one has just begun")
     for digest in kept[:-BUNDLES_KEPT]:

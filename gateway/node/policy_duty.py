@@ -19,6 +19,7 @@ from gateway.cluster.drift import odd_one, served_elsewhere
 from gateway.cluster.membership import BEAT_SECONDS, members
 from gateway.cluster.rollout import HOLD_MOST, LEASE, POLL, Generation, Phase, Rollout, Said, State, View
 from gateway.cluster.rollout_board import Bundle, bundle_of, look, say, take_step, write_back
+from gateway.mail.finding import Why
 from gateway.node.notices import Notices, Reports
 from gateway.node.policy_in_force import MOMENT, NEXT, REPORT
 from gateway.node.policy_keeper import Candidate, PolicyKeeper
@@ -111,11 +112,20 @@ class PolicyDuty:
     async def _look(self) -> View:
         begun = time.monotonic()
         view = await look(self._board)
+        rollout, bound = view.state.rollout, self._moment["until"] is not None
+        if (bound or view.decision is not None) and (why := await self._unreplicated()):
+            # a fail-over may still take back what was seen: nothing is done by it, and no promise renewed
+            raise PortFailure("store", Why.TIMEOUT, why)
         self._last_look = begun
-        rollout = view.state.rollout
-        if self._moment["until"] is not None and rollout is not None and self._moment["key"] == self._key:
+        if bound and rollout is not None and self._moment["key"] == self._key:
             self._tell_moment(until=begun + LEASE, hold=begun + HOLD_MOST)
         return view
+
+    async def _unreplicated(self) -> str:
+        try:
+            return "" if await self._board.replicated() else "no replica of the store confirms what stands there"
+        except PortFailure as failure:
+            return str(failure)
 
     # ---- a roll-out
 
@@ -149,6 +159,9 @@ class PolicyDuty:
             await self._say(rollout, "loaded")
         elif rollout.phase is Phase.PREPARE:
             if self._moment["until"] is None:
+                if why := await self._unreplicated():
+                    await self._say(rollout, "loaded", why)
+                    return
                 await self._clock.measure(self._board)
                 # the look before this one is what the promise counts from
                 self._tell_moment(until=self._last_look + LEASE, hold=self._last_look + HOLD_MOST)
@@ -186,13 +199,13 @@ class PolicyDuty:
         self._candidate = None
         await say(self._board, self._node, Said(rollout.id, "failed", why=why))
 
-    async def _say(self, rollout: Rollout, stage: str) -> None:
+    async def _say(self, rollout: Rollout, stage: str, why: str = "") -> None:
         key, before, when = self._said
         if (key, before) == (rollout.id, stage) and time.monotonic() - when < _SAY_AGAIN:
             return
         assert self._candidate is not None
         counts = self._counts() - self._began if self._on_canary == rollout.id else Counts()
-        await say(self._board, self._node, Said(rollout.id, stage, self._candidate.policy.digest, counts=counts))
+        await say(self._board, self._node, Said(rollout.id, stage, self._candidate.policy.digest, why, counts))
         self._said = rollout.id, stage, time.monotonic()
 
     # ---- in step

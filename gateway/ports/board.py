@@ -64,6 +64,10 @@ class Board(Protocol):
         """Take away the lines that are older than that time, seconds since 1970 by the board's clock."""
         ...
 
+    async def replicated(self) -> bool:
+        """Whether all that has been read so far would outlive the server: it has no replica, or one has it all too."""
+        ...
+
     async def now(self) -> float:
         """The board's clock, seconds since 1970: nodes need not agree on the time."""
         ...

@@ -16,8 +16,8 @@ from gateway.adapters.board_memory import MemoryBoard
 from gateway.adapters.clock_system import SystemClock
 from gateway.cluster.canary import Counts
 from gateway.cluster.membership import Heartbeat, forget
-from gateway.cluster.rollout import Generation, Phase, Rollout, State
-from gateway.cluster.rollout_board import PLACE, Bundle, begin, keep_bundle, look, state_of
+from gateway.cluster.rollout import Generation, Phase, Rollout, Said, State
+from gateway.cluster.rollout_board import PLACE, Bundle, begin, keep_bundle, look, state_of, take_step
 from gateway.mail.finding import Why
 from gateway.node.notices import Notices, Reports
 from gateway.node.policy_duty import PolicyDuty
@@ -230,6 +230,71 @@ async def test_a_canary_that_went_back_alone_is_one_again_when_the_board_is_back
                 await node.duty.turn()
             await asyncio.sleep(0.05)
         board.away = False
+
+
+class Primary(MemoryBoard):
+    """One with a replica, which lags or does not."""
+
+    lags = False
+
+    async def replicated(self) -> bool:
+        return not self.lags
+
+
+async def promised(board: MemoryBoard, node: Node, name: str) -> Rollout:
+    """Begin a roll-out; the node has one worker, which has compiled it and has been asked to promise."""
+    one = candidate(name)
+    node.workers = frozenset({7})
+    await node.join()
+    rollout = await begin(board, Generation(digest=one.policy.digest), Bundle(one.text.text, name), Rollout("", one.generation))
+    await until(lambda: NEXT in node.notices.last, node)
+    node.reports.tell("policy", {"pid": 7, "key": rollout.id, "digest": one.policy.digest})
+    return rollout
+
+
+async def test_a_decision_that_a_failover_may_take_back_is_not_followed() -> None:
+    board = Primary(SystemClock())
+    node = Node(board)
+    rollout = await promised(board, node, "one")
+    await until(lambda: MOMENT in node.notices.last, node)
+    board.lags = True
+    node.reports.tell("policy", {"pid": 7, "key": rollout.id, "prepared": True})
+    end = time.monotonic() + 20
+    while (view := await look(board)).decision is None or not node.duty.in_doubt():
+        assert time.monotonic() < end, view
+        if view.decision is None:  # its own look does not count, so it decides nothing: another node does
+            await take_step(board, replace(view, said={"mx1": Said(rollout.id, "prepared")}))
+        with contextlib.suppress(PortFailure):
+            await node.duty.turn()
+        await asyncio.sleep(0.05)
+    lost = view.decision["at"]
+    assert node.generation == 0
+    assert node.notices.last[MOMENT]["at"] is None, "no worker was told to switch"
+    # the replica has become the primary, without the decision
+    await board.erase(PLACE, f"decision:{rollout.id}")
+    board.lags = False
+    await until(lambda: node.generation == 1, node)
+    assert (await state_of(board)).current.at > lost
+    assert node.duty.in_doubt() == ""
+
+
+async def test_without_a_replica_that_confirms_nobody_promises() -> None:
+    board = Primary(SystemClock())
+    node = Node(board)
+    board.lags = True
+    await promised(board, node, "one")
+    said = Said("", "")
+
+    async def hear() -> None:
+        nonlocal said
+        while not said.why:
+            await asyncio.sleep(0.02)
+            said = (await look(board)).said.get("mx1", said)
+
+    heard = asyncio.create_task(hear())
+    await until(heard.done, node)
+    assert (said.stage, said.why) == ("loaded", "no replica of the store confirms what stands there")
+    assert MOMENT not in node.notices.last, "it serves on, and turns nobody away"
 
 
 async def test_a_node_takes_over_what_was_decided_before_it_came() -> None:

@@ -68,6 +68,11 @@ def test_all_live_nodes_load_before_anything_changes() -> None:
         (view(said=said("loaded", "mx1") | said("loaded", "mx2", digest="cd34")), 101.0, "files differ: mx1 ab12, mx2 cd"),
         (view(replace(ROLLOUT, canary="mx9")), 101.0, "there is no node mx9"),
         (view(replace(ROLLOUT, phase=Phase.PREPARE), said("prepared", "mx1")), 116.0, "mx2 did not prepare in 15 s"),
+        (
+            view(replace(ROLLOUT, phase=Phase.PREPARE), said("loaded", "mx1", "mx2", why="no replica")),
+            116.0,
+            "mx1 (no replica), mx2 (no replica) did not prepare in 15 s",
+        ),
     ],
 )
 def test_what_stops_a_rollout(found: View, now: float, why: str) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1] / "real"))
 from node_process import NodeProcess
 from redis_server import RedisServer
+from redis_worlds import SentinelRedis
 
 from gateway.adapters.board_redis import RedisBoard
 from gateway.cli.main import main
@@ -37,7 +38,7 @@ rules:
 class Cluster:
     """The nodes by short name; commands run with the settings of the first that lives."""
 
-    def __init__(self, folder: Path, redis: RedisServer, **settings: Any) -> None:
+    def __init__(self, folder: Path, redis: RedisServer | SentinelRedis, **settings: Any) -> None:
         self.folder = folder
         self.redis = redis
         self._settings = settings

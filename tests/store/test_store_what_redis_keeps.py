@@ -86,7 +86,7 @@ def commands_used() -> set[str]:
     used = {"ping", "select", "client|setname", "evalsha", "eval", "time"}
     for script in SCRIPTS:
         used |= {name.lower() for name in re.findall(r"redis\.p?call\('([A-Z]+)'", script.read_text())}
-    used |= {"get", "set", "del", "hdel", "xadd", "xtrim", "pexpire", "xrange", "xrevrange"}  # without a script
+    used |= {"get", "set", "del", "hdel", "xadd", "xtrim", "pexpire", "xrange", "xrevrange", "role", "wait"}  # without a script
     return used
 
 
