@@ -95,9 +95,8 @@ class Door:
 
     # ---- in
 
-    async def open(self, session: Session, ends: Endpoints) -> Connection | Turned:
-        """Who it is, if it may come in. A probe has been served then."""
-        server = self._server
+    async def open(self, ends: Endpoints) -> Connection | Turned:
+        """Who it is. A probe has been served then."""
         known = await self._identify(ends)
         while isinstance(known, Probe):
             ended = await self._answer(known)
@@ -111,6 +110,11 @@ class Door:
                 known = known.as_refusal()
         if isinstance(known, Refusal):
             return self._refuse(known)
+        return known
+
+    def admit(self, session: Session, known: Connection) -> Connection | Turned:
+        """The connection as it is judged, if it may come in."""
+        server = self._server
         self._family = known.client_ip.version
         self.may_xclient = known.client_known and any(known.client_ip in net for net in self._listener.xclient)
         known = server.services.pipeline.arrived(known, server.services.policy().default)

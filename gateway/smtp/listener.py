@@ -26,7 +26,8 @@ from gateway.smtp.greeting import Slots
 from gateway.smtp.headroom import Headroom
 from gateway.smtp.identify import HeaderUse, Listener
 from gateway.smtp.idle import Idle
-from gateway.smtp.session import Session, session_template
+from gateway.smtp.session import Session
+from gateway.smtp.template import session_template
 from gateway.smtp.tls import limit_tls_memory
 from gateway.smtp.traced import TracedSession, Tracer
 

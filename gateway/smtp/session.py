@@ -56,15 +56,6 @@ class _Closing(Exception):
         super().__init__(ended)
 
 
-def session_template(hostname: str) -> dict[str, Any]:
-    """What aiosmtpd's constructor makes: it inspects its own methods for 110 us, so it runs once a server."""
-    loop = asyncio.get_running_loop()
-    attributes = dict(vars(SMTP(None, hostname=hostname, ident="mxgw", loop=loop)))
-    for name in ("_smtp_methods", "_handle_hooks", "_auth_methods"):
-        attributes[name] = {}
-    return attributes
-
-
 class Session(SMTP):
     """One connection, from accept to close. Made by ``SmtpServer`` only."""
 
@@ -157,7 +148,10 @@ class Session(SMTP):
         return self._reception.id if self._reception else "?"
 
     async def _serve(self) -> str:
-        known = await self._door.open(self, Endpoints.of(self._link))
+        known = await self._door.open(Endpoints.of(self._link))
+        if not isinstance(known, Turned):
+            client, failed = known, Turned(reply_for("local-error", known.session_id), "error")
+            known = self._safely(lambda: self._door.admit(self, client)) or failed
         if isinstance(known, Turned):
             return await self._bye(known.reply, known.ended)
         told = Told(known)

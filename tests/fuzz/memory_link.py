@@ -22,7 +22,8 @@ from gateway.pipeline import Pipeline
 from gateway.ports import Ports
 from gateway.reception import Services
 from gateway.smtp.listener import Listener, SmtpServer
-from gateway.smtp.session import Session, session_template
+from gateway.smtp.session import Session
+from gateway.smtp.template import session_template
 
 SECONDS = 20.0
 LIMITS: dict[str, Any] = {

@@ -11,7 +11,8 @@ from aiosmtpd.smtp import SMTP
 from house import house
 
 from gateway.smtp.identify import Listener
-from gateway.smtp.session import Session, session_template
+from gateway.smtp.session import Session
+from gateway.smtp.template import session_template
 from gateway.smtp.tls import limit_tls_memory
 
 
