@@ -1,9 +1,8 @@
 """Emergency blocks: on the board for all nodes, in each worker as a table, on each node's disk for bad days.
 
 An operator writes to the board; each node's supervisor reads it about once a second and tells its workers. While the
-board is away the last word stays in force and its expiries are honoured. A mark on the board tells one that has
-forgotten everything (a store that came back empty) from one on which nothing is blocked: the nodes then write back
-what they know.
+board is away the last word stays in force and its expiries are honoured. Where the board has forgotten everything (a
+store that came back empty) the nodes write back what they know.
 
 Known gaps: a node that starts for the first time while the board is away knows no blocks.
 """
@@ -20,6 +19,8 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_net
 from pathlib import Path
 from typing import Any, Final
 
+from gateway.cluster import remembered
+from gateway.cluster.remembered import MARK
 from gateway.mail.address import AddressError, parse_domain, parse_mailbox
 from gateway.ports.blocks import Block
 from gateway.ports.board import Board
@@ -28,7 +29,6 @@ from gateway.ports.clock import Clock
 log = logging.getLogger("mxgw.cluster")
 
 PLACE: Final = "blocks"
-_MARK: Final = "#"
 PERIOD: Final = 1.0
 MOST: Final = 10_000
 _AHEAD_STEP: Final = 0.5
@@ -55,9 +55,7 @@ async def put(board: Board, block: Block, seconds: float) -> Block:
     if len(present) > MOST and block.what not in present:
         raise ValueError(f"more than {MOST} blocks: use networks, or rules of the policy")
     block = replace(block, since=round(now, 3), until=round(now + seconds, 3))
-    if _MARK not in present:
-        await board.write(PLACE, _MARK, "1")
-    await board.write(PLACE, block.what, _encode(block), seconds)
+    await remembered.put(board, PLACE, block.what, _encode(block), seconds)
     return block
 
 
@@ -82,7 +80,7 @@ def _encode(block: Block) -> str:
 def _decode(entries: Mapping[str, str]) -> tuple[Block, ...]:
     found = []
     for what, value in entries.items():
-        if what == _MARK:
+        if what == MARK:
             continue
         try:
             found.append(Block(what, **json.loads(value)))
@@ -176,8 +174,8 @@ class BlockWatch:
         """One look at the board. Raises PortFailure."""
         entries = dict(await self._board.entries(PLACE))
         now = await self._board.now()
-        if _MARK in self._known and _MARK not in entries:
-            entries |= await self._write_back(now)
+        if remembered.is_lost(self._known, entries):
+            entries = await self._write_back(now, entries.get(MARK))
         ahead = now - self._clock.now()
         moved = abs(ahead - self._ahead) > _AHEAD_STEP
         if moved:
@@ -187,19 +185,15 @@ class BlockWatch:
         before, self._known = self._known, entries
         self._say()
         if entries != before:
-            for what in sorted((entries.keys() ^ before.keys()) - {_MARK}):
+            for what in sorted((entries.keys() ^ before.keys()) - {MARK}):
                 state = "in force" if what in entries else "lifted or run out"
                 log.info("block of %s: %s", what, state, extra={"event": "block", "what": what, "state": state})
             await asyncio.to_thread(self._keep)
 
-    async def _write_back(self, now: float) -> dict[str, str]:
-        """The board has lost all: each of ours that still holds is put where nobody has put another one yet."""
+    async def _write_back(self, now: float, mark: str | None) -> dict[str, str]:
         left = {block.what: block.until - now for block in _decode(self._known) if block.until > now}
         log.warning("the board has lost the blocks: %d written back", len(left), extra={"event": "block"})
-        for what, seconds in left.items():
-            await self._board.swap(PLACE, what, None, self._known[what], seconds)
-        await self._board.swap(PLACE, _MARK, None, "1")
-        return dict(await self._board.entries(PLACE))
+        return await remembered.write_back(self._board, PLACE, self._known, mark, left)
 
     def _say(self) -> None:
         self._tell({"ahead": self._ahead, "blocks": [asdict(block) for block in _decode(self._known)]})
