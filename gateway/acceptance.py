@@ -131,7 +131,7 @@ async def conclude(services: Services, part: Part, started: float, is_gone: Call
         return Outcome(part, judged.verdict, reply_for("local-error", part.tx.id), None)
     outgoing = stamp(judged.tx, judged.verdict, services.identity)
     before = time.monotonic()
-    budget = max(1.0, services.limits.answer_budget - (before - started))
+    budget = max(0.0, services.limits.answer_budget - (before - started))
     delivery = await services.relay.deliver(judged.tx, outgoing, budget)
     notes.seconds["relay"] = time.monotonic() - before
     _note_results(notes, delivery)

@@ -49,7 +49,7 @@ class SealingRelay:
         """Hand the sealed message over; the time that sealing took is part of ``budget`` seconds."""
         started = time.monotonic()
         sealed = await self.sealed(tx, message)
-        return await self.relay.deliver(tx, sealed, max(1.0, budget - (time.monotonic() - started)))
+        return await self.relay.deliver(tx, sealed, max(0.0, budget - (time.monotonic() - started)))
 
     async def sealed(self, tx: Transaction, message: OutgoingMessage) -> OutgoingMessage:
         """The message with our set on top, or as it is where none is to be added (``auth.arc_seal.chain_value``)."""

@@ -208,8 +208,8 @@ async def _content(session: Session, message: OutgoingMessage, deadline: Deadlin
 async def _dot(
     session: Session, accepted: Sequence[Mailbox], deadline: Deadline, after_dot: AfterDot, results: Results
 ) -> None:
-    if not deadline.left > 0:
-        raise PortFailure("mailstore", Why.BUDGET, "before the final dot")
+    if deadline.left < session.dialect.timeouts.dot_least:
+        raise PortFailure("mailstore", Why.BUDGET, f"{max(0.0, deadline.left):.3g} s left before the final dot")
     if session.wire.closed:
         raise ConnectionLost("connection lost before the final dot")
     session.wire.post(b".\r\n")

@@ -161,6 +161,8 @@ class Router:
         for mailstore in route.order(self._chance) if route else ():
             left = end - time.monotonic()
             if left <= 0:
+                if not used:
+                    failed = _unserved(PortFailure("mailstore", Why.BUDGET, "spent before the hand-over"))
                 break
             used, started = mailstore.name, time.monotonic()
             try:

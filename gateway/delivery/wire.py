@@ -51,11 +51,13 @@ class TlsFailure(PortFailure):
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds for connecting (greeting included), for a command's reply and a chunk's writing, for the dot's reply."""
+    """Seconds for connecting (greeting included), for a command's reply and a chunk's writing, for the dot's reply.
+    dot_least: the final dot is sent only while so much of the budget is left."""
 
     connect: float = limits.MAILSTORE_CONNECT
     command: float = limits.MAILSTORE_COMMAND
     dot: float = limits.MAILSTORE_DOT
+    dot_least: float = limits.MAILSTORE_DOT_LEAST
 
 
 @dataclass(frozen=True, slots=True)

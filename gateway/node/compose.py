@@ -36,7 +36,8 @@ from gateway.delivery.recipients_list import AcceptedRecipients, FileRecipients,
 from gateway.delivery.routes import Route, Router
 from gateway.delivery.stamp import Identity
 from gateway.delivery.url import MailstoreUrl
-from gateway.mail.limits import TARPIT_SLOTS
+from gateway.delivery.wire import Timeouts
+from gateway.mail.limits import MAILSTORE_DOT_LEAST, TARPIT_SLOTS
 from gateway.node.descriptors import make_room
 from gateway.node.duties import blocks_file, board_of
 from gateway.node.greylist_desk import Desk
@@ -87,13 +88,15 @@ def router_for(settings: Settings, observer: Observer | None = None, ledger: Del
     one mailstore). Raises ValueError."""
     opened: dict[MailstoreUrl, Mailstore] = {}
     routes = []
+    # an answer's budget that was set short has room for a hand-over too
+    timeouts = Timeouts(dot_least=min(MAILSTORE_DOT_LEAST, settings.limits.answer_budget / 10))
     for route in settings.routes:
         urls = [MailstoreUrl.parse(url) for url in route.mailstore]
         for url in (replace(url, weight=0.0) for url in urls):
             if url not in opened:
                 # file names in a Maildir that nodes share must differ from node to node
                 name = settings.node if url.scheme == "maildir" else settings.hostname
-                opened[url] = open_mailstore(url, name, observer, share=settings.worker_count)
+                opened[url] = open_mailstore(url, name, observer, timeouts, share=settings.worker_count)
         mailstores = tuple(opened[replace(url, weight=0.0)] for url in urls)
         weights = tuple(url.weight for url in urls)
         routes.append(Route(route.domains, mailstores, route.label, weights, _recipients_of(route)))

@@ -15,7 +15,7 @@ from gateway.mail.message import Message, OutgoingMessage
 from gateway.mail.transaction import Connection, Envelope, Hello, Transaction
 
 ANN, BOB, CID = (Mailbox(name, "example.com") for name in ("ann", "bob", "cid"))
-FAST = Timeouts(connect=2.0, command=2.0, dot=2.0)
+FAST = Timeouts(connect=2.0, command=2.0, dot=2.0, dot_least=0.1)
 
 
 def transaction(*recipients: Mailbox, client: str = "192.0.2.1", helo: str = "a.test") -> Transaction:

@@ -29,7 +29,7 @@ from gateway.ports.failure import PortFailure
 from gateway.ports.mailstore import DeliveryResult, Handover, RecipientResult, RecipientStatus
 
 CROWD = 100
-FAST_BUT_PATIENT = Timeouts(connect=2, command=5, dot=5)
+FAST_BUT_PATIENT = Timeouts(connect=2, command=5, dot=5, dot_least=0.1)
 
 
 class Shelf:

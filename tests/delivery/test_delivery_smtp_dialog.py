@@ -114,6 +114,14 @@ async def test_budget_ends_a_slow_hand_over() -> None:
         assert caught.value.cause.why is Why.BUDGET
 
 
+async def test_a_dot_whose_reply_nobody_could_wait_for_is_not_sent() -> None:
+    async with scripted({"MAIL": Slow(0.6, "250 ok")}) as store:
+        with pytest.raises(PortFailure) as caught:
+            await relay(store.port, timeouts=Timeouts(20, 20, 20, dot_least=29.5)).deliver(transaction(ANN), outgoing(), 30)
+        assert caught.value.cause.why is Why.BUDGET
+        assert store.contents == []
+
+
 async def test_nobody_listens() -> None:
     async with scripted() as store:
         port = store.port
