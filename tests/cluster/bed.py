@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -19,7 +18,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -37,47 +35,8 @@ from network import Network  # noqa: E402
 from node_process import NodeProcess  # noqa: E402
 from postfix import Postfix  # noqa: E402
 from redis_worlds import SentinelRedis, permit  # noqa: E402
-
-NODES = ("mx1", "mx2", "mx3")
-CORE, BALANCER, SENDER = "203.0.113.2", "203.0.113.80", "203.0.113.90"
-SENDER6 = "2001:db8::90"
-PLACES = {
-    "mx1": ("203.0.113.10/24", "203.0.113.11/24", "203.0.113.50/24", "2001:db8::10/64"),
-    "mx2": ("203.0.113.20/24", "198.51.100.20/24", "198.51.100.21/24", "198.51.100.60/24", "2001:db8::20/64"),
-    "mx3": ("203.0.113.30/24", "2001:db8::30/64"),
-    "core": (f"{CORE}/24", "2001:db8::2/64"),
-    "lb": (f"{BALANCER}/24", "2001:db8::80/64"),
-    "mta": (f"{SENDER}/24", f"{SENDER6}/64"),
-}
-EQUAL = """
-@ IN MX 10 mx1.example.com.
-@ IN MX 10 mx2.example.com.
-mx1 IN A 203.0.113.10
-mx2 IN A 203.0.113.20
-mx1 IN AAAA 2001:db8::10
-mx2 IN AAAA 2001:db8::20
-"""
-ZONES = {
-    "example.com": EQUAL,
-    "three.example": "@ MX 10 mx1\n@ MX 10 mx2\n@ MX 10 mx3\n"
-    "mx1 A 203.0.113.10\nmx2 A 203.0.113.20\nmx3 A 203.0.113.30\n"
-    "mx1 AAAA 2001:db8::10\nmx2 AAAA 2001:db8::20\nmx3 AAAA 2001:db8::30\n",
-    "pairs.example": "@ 3600 MX 10 mx1\n@ 3600 MX 10 mx2\n"
-    "mx1 3600 A 203.0.113.10\nmx1 3600 A 203.0.113.11\nmx2 3600 A 198.51.100.20\nmx2 3600 A 198.51.100.21\n",
-    "many.example": "@ MX 10 mx\nmx A 203.0.113.10\nmx A 203.0.113.20\nmx A 203.0.113.30\n"
-    "mx AAAA 2001:db8::10\nmx AAAA 2001:db8::20\nmx AAAA 2001:db8::30\n",
-    "ranked.example": "@ 3600 MX 10 mx-primary\n@ 3600 MX 20 mx-backup\n"
-    "mx-primary 3600 A 203.0.113.50\nmx-backup 3600 A 198.51.100.60\n",
-    "balanced.example": f"@ MX 10 lb\nlb A {BALANCER}\nlb AAAA 2001:db8::80\n",
-    "postfix.example": "@ MX 10 mx1\n@ MX 10 mx2\nmx1 A 203.0.113.10\nmx2 A 203.0.113.20\n",
-    "sender.example": f'@ TXT "v=spf1 ip4:{SENDER} ip6:{SENDER6} -all"\nmta A {SENDER}\n*.sender.example. TXT "v=spf1 ip4:{SENDER} ip6:{SENDER6} -all"\nmta AAAA {SENDER6}\n'
-    f'mta TXT "v=spf1 ip4:{SENDER} ip6:{SENDER6} -all"\n@ MX 10 mta\n',
-    "113.0.203.in-addr.arpa": "90 PTR mta.sender.example.\n",
-}
-"""Equal MX; the same with three; two addresses for each name; one name with all addresses; 10 and 20; the balancer."""
-TO_DOVECOT = tuple(
-    zone for zone in ZONES if zone not in ("postfix.example", "sender.example", "113.0.203.in-addr.arpa")
-)
+from sending import Sender, message_ids  # noqa: E402
+from zones import BALANCER, CORE, NODES, PLACES, TO_DOVECOT, ZONES  # noqa: E402
 
 GREYLIST_DELAY = 2
 """Seconds, for many.example."""
@@ -187,12 +146,7 @@ class Bed:
             self._stack.callback(self.postfix.close)
         for name in NODES:
             self.nodes[name] = self._node(name)
-        self.mta = Postfix(
-            within=self.net.within("mta"),
-            extra="inet_protocols = all\ndefault_transport = smtp:\nsmtp_dns_support_level = enabled\n"
-            "smtp_host_lookup = dns\nsmtp_address_preference = any\nmyhostname = mta.sender.example\n"
-            "myorigin = sender.example\nsmtp_connect_timeout = 3s\nsmtp_connection_cache_on_demand = no",
-        )
+        self.mta = Sender(self.net.within("mta"))
         self._stack.callback(self.mta.close)
         balancer = self.folder / "balancer"
         balancer.mkdir()
@@ -258,12 +212,7 @@ class Bed:
 
     def kill(self, name: str) -> None:
         """The supervisor and its workers, with SIGKILL, at once."""
-        process = self.nodes[name].process
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        assert children
-        for pid in (process.pid, *map(int, children)):
-            os.kill(pid, signal.SIGKILL)
-        process.wait(10)
+        self.nodes[name].kill_all()
 
     def start(self, *names: str) -> None:
         """Start these again."""
@@ -381,16 +330,11 @@ class Bed:
     def delivered(self, address: str) -> Counter[str]:
         """The Message-IDs in a mailbox of Dovecot or Postfix, and how often each."""
         user, _, domain = address.partition("@")
-        boxes = self.postfix.messages(user) if domain == "postfix.example" else self.dovecot.messages(address)
-        found = (re.search(rb"(?mi)^Message-ID: <([^>]+)>", octets) for octets in boxes)
-        return Counter(match[1].decode() for match in found if match)
+        return message_ids(self.postfix.messages(user) if domain == "postfix.example" else self.dovecot.messages(address))
 
     def submit(self, address: str, names: list[str]) -> None:
         """Give the sending MTA one message for each Message-ID."""
-        for name in names:
-            date = formatdate()
-            head = f"From: ann@sender.example\nTo: {address}\nSubject: x\nDate: {date}\nMessage-ID: <{name}>\n\n"
-            self.mta.submit("ann@sender.example", [address], f"{head}x\n".encode())
+        self.mta.send(address, names)
 
     def wait(self, what: Callable[[], Any], text: str, seconds: float = 60.0) -> Any:
         """Until it is true."""

@@ -134,6 +134,15 @@ class NodeProcess:
         """Send a signal to the supervisor."""
         self.process.send_signal(number)
 
+    def kill_all(self) -> None:
+        """The supervisor and its workers, with SIGKILL, at once."""
+        pid = self.process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        assert children
+        for each in (pid, *map(int, children)):
+            os.kill(each, signal.SIGKILL)
+        self.process.wait(10)
+
     def stop(self, number: int = signal.SIGTERM, seconds: float = SOON) -> int:
         """Signal, wait for the end, return the exit code."""
         self.process.send_signal(number)
