@@ -9,7 +9,7 @@ from typing import Any
 
 import helm_python
 import pytest
-from chart import CHART, CI, FULL, merged, node_container, one, pod, pods, rendered, workload
+from chart import CHART, CI, FULL, merged, node_container, notes, one, pod, pods, rendered, workload
 from schemas import VERSIONS, faults
 
 OBJECTS = {name: rendered(values) for name, values in CI.items()}
@@ -117,6 +117,14 @@ def test_a_daemonset_takes_the_hosts_port_without_any_privilege() -> None:
     assert (smtp["hostPort"], smtp["containerPort"]) == (25, 2525)
     assert one(objects, "Service")["spec"]["type"] == "ClusterIP"
     assert one(objects, "PodDisruptionBudget")["spec"]["minAvailable"] == 1
+
+
+def test_a_folder_of_the_host_is_asked_for_and_not_made_for_root() -> None:
+    """kubelet makes one for root with 0755, and fsGroup changes no folder of a host."""
+    (state,) = [each for each in pod(OBJECTS["daemonset"])["volumes"] if each["name"] == "state"]
+    assert state["hostPath"] == {"path": "/var/lib/mxgw", "type": "Directory"}
+    assert "install -d -o 65532 -g 65532 -m 0750 /var/lib/mxgw\n" in notes(CI["daemonset"])
+    assert "install -d" not in notes(CI["hostnetwork"])
 
 
 def test_a_deployment_keeps_the_clients_address_and_is_spread() -> None:

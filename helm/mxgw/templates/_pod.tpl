@@ -187,7 +187,8 @@ spec:
     {{- end }}
     - name: state
       {{- if $v.state.hostPath }}
-      hostPath: {path: {{ $v.state.hostPath }}, type: DirectoryOrCreate}
+      # kubelet would make it for root alone, whatever fsGroup says, and the pods are not root
+      hostPath: {path: {{ $v.state.hostPath }}, type: Directory}
       {{- else }}
       emptyDir: {sizeLimit: {{ $v.state.sizeLimit }}}
       {{- end }}
