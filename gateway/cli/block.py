@@ -45,17 +45,25 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Put it on the board."""
     from gateway.cluster.blocks import put
+    from gateway.cluster.membership import somebody
     from gateway.ports.blocks import Block
 
     what, seconds = what_of(args.what), seconds_of(args.duration)
     if _is_wide(what) and not args.yes:
         raise CommandError(USAGE, f"{what} is very wide; say --yes if it is meant")
     block = Block(what, 0.0, reason=args.reason[:200], by=who())
-    found = over_board(args, lambda board: put(board, block, seconds))
+
+    async def work(board: Board) -> tuple[Block, bool]:
+        return await put(board, block, seconds), await somebody(board)
+
+    found, heard = over_board(args, work)
     if args.output == "json":
         show_json("block", block_json(found))
     else:
         print(f"blocked: {found.what} until {at(found.until)}")
+    if not heard:
+        # it stands there for the nodes to come; a store that has just come back hears of them within seconds
+        raise nobody_there(args)
     return OK
 
 
@@ -70,7 +78,8 @@ def what_of(text: str) -> str:
 
 
 def over_board(args: argparse.Namespace, work: Callable[[Board], Awaitable[T]]) -> T:
-    """Do it with the board of the node's settings."""
+    """Do it with the board of the node's settings. Raises CommandError, also where ``work`` found no node there."""
+    from gateway.cluster.membership import NobodyThereError
     from gateway.config import load_settings
     from gateway.node.duties import board_of
     from gateway.ports.failure import PortFailure
@@ -88,12 +97,25 @@ def over_board(args: argparse.Namespace, work: Callable[[Board], Awaitable[T]]) 
             return await work(board)
         except PortFailure as failure:
             raise CommandError(UNAVAILABLE, str(failure)) from failure
+        except NobodyThereError as error:
+            raise nobody_there(args) from error
         except ValueError as error:
             raise CommandError(DATAERR, str(error)) from error
         finally:
             await board.close()
 
     return asyncio.run(over())
+
+
+def nobody_there(args: argparse.Namespace) -> CommandError:
+    """No node is on the board: most often it is not the nodes' store. What to say, and 69."""
+    from gateway.config import load_settings
+    from gateway.config.masking import masked
+
+    path = settings_path(args.config)
+    settings = load_settings(path, os.environ)
+    remedy = f"start one (mxgw run), or correct `store` ({settings.origin['store']}) of {path}"
+    return CommandError(UNAVAILABLE, f"no node is on the board of {masked(settings.store)}; {remedy}")
 
 
 def at(seconds: float) -> str:

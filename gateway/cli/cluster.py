@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from gateway.cli import cluster_skew, cluster_verify
-from gateway.cli.block import at, over_board, who
+from gateway.cli.block import at, nobody_there, over_board, who
 from gateway.cli.output import CommandError, config_argument, output_argument, show_columns, show_json
 from gateway.cli.sysexits import NEGATIVE, OK, TEMPFAIL, UNAVAILABLE
 
@@ -25,7 +25,7 @@ _OBEYED = 3.0
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The actions."""
     actions = parser.add_subparsers(dest="action", metavar="status|drain|undrain|forget|verify|skew", required=True)
-    status = actions.add_parser("status", aliases=["nodes"], help="all nodes; 1 where they are not alike")
+    status = actions.add_parser("status", aliases=["nodes"], help="all nodes; 1: not alike, 69: none lives")
     drain = actions.add_parser("drain", help="a node turns new sessions away, over restarts too, until undrain")
     drain.add_argument("--reason", default="", metavar="TEXT", help="for the record; clients never see it")
     drain.add_argument("--wait", type=float, metavar="SECONDS", help="until no session is open; 75 if some still are")
@@ -60,6 +60,7 @@ def _status(args: argparse.Namespace) -> int:
     found = over_board(args, _all)
     nodes, state, now = found["nodes"], found["state"], found["now"]
     drift = drifts(nodes, state.current, now)
+    code = NEGATIVE if drift else OK if nodes else UNAVAILABLE
     if args.output == "json":
         values = {name: {**said, "heard": round(now - said["time"], 1)} for name, said in nodes.items()}
         lost = {name: at(last) for name, last in found["lost"].items()}
@@ -76,7 +77,7 @@ def _status(args: argparse.Namespace) -> int:
                 "drift": drift,
             },
         )
-        return NEGATIVE if drift else OK
+        return _unless_nobody(args, found, code)
     heads = ("NODE", "VERSION", "POLICY", "STATE", "SESS", "ACC/min", "DEF/min", "REJ/min", "REDIS", "UP")
     wrong = {line.partition(" ")[0].rstrip(":") for line in drift}
     rows = [heads, *(_row(name, said, now, name in wrong) for name, said in nodes.items())]
@@ -94,7 +95,13 @@ def _status(args: argparse.Namespace) -> int:
                 print(f"DOWN {name}: {mailstore} {seen.get('detail', '')}".rstrip())
     for line in drift:
         print(f"DRIFT {line}")
-    return NEGATIVE if drift else OK
+    return _unless_nobody(args, found, code)
+
+
+def _unless_nobody(args: argparse.Namespace, found: Mapping[str, Any], code: int) -> int:
+    if not (found["nodes"] or found["lost"]):
+        raise nobody_there(args)
+    return code
 
 
 def _generation(generation: Any) -> dict[str, Any]:
@@ -145,8 +152,9 @@ async def _all(board: Board) -> dict[str, Any]:
 
 
 async def node_named(board: Board, text: str) -> str:
-    """The full name of a node that lives, is lost or has an order. Raises CommandError, PortFailure."""
-    from gateway.cluster.membership import NODES, ROSTER
+    """The full name of a node that lives, is lost or has an order. Raises CommandError, PortFailure, and
+    NobodyThereError where there is none at all."""
+    from gateway.cluster.membership import NODES, ROSTER, NobodyThereError
     from gateway.cluster.orders import PLACE
 
     names: set[str] = set()
@@ -155,7 +163,9 @@ async def node_named(board: Board, text: str) -> str:
     found = [name for name in names if name == text] or [name for name in names if name.partition(".")[0] == text]
     if len(found) == 1:
         return found[0]
-    known = ", ".join(sorted(names)) or "none"
+    if not names:
+        raise NobodyThereError
+    known = ", ".join(sorted(names))
     count = "several nodes are" if found else "no node is"
     raise CommandError(UNAVAILABLE, f"{count} called {text}; there are {known}")
 

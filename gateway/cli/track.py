@@ -143,6 +143,7 @@ def from_board(args: argparse.Namespace, query: Query, since: float, limit: int,
     seal = seal_of(secret_of(settings))
 
     def wanted(record: Mapping[str, Any]) -> bool:
+    from gateway.cluster.membership import NobodyThereError, somebody
         return query.finds(record) and when(str(record["time"])) >= since
 
     async def work(board: Board) -> Found:
@@ -161,6 +162,8 @@ def from_board(args: argparse.Namespace, query: Query, since: float, limit: int,
                     break
             return found
         finally:
+        if not await somebody(board):
+            raise NobodyThereError
             await leave(board, watch)
 
     found = over_board(args, work)

@@ -6,10 +6,14 @@ Known gaps: it takes the same words that ``mxgw blocks`` shows; a part of a bloc
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from gateway.cli.block import over_board, what_of
 from gateway.cli.output import CommandError, config_argument, output_argument, show_json
 from gateway.cli.sysexits import NEGATIVE, OK
+
+if TYPE_CHECKING:
+    from gateway.ports.board import Board
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,9 +26,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Take it off the board."""
     from gateway.cluster.blocks import take
+    from gateway.cluster.membership import NobodyThereError, somebody
 
     what = what_of(args.what)
-    if not over_board(args, lambda board: take(board, what)):
+
+    async def work(board: Board) -> bool:
+        if await take(board, what):
+            return True
+        if not await somebody(board):
+            raise NobodyThereError
+        return False
+
+    if not over_board(args, work):
         raise CommandError(NEGATIVE, f"{what} is not blocked")
     if args.output == "json":
         show_json("unblock", {"what": what})

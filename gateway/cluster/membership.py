@@ -26,6 +26,10 @@ ROSTER: Final = "roster"
 FORGOTTEN_AFTER: Final = 3600.0
 
 
+class NobodyThereError(Exception):
+    """No node is on the board: most often it is not the nodes' board."""
+
+
 class Heartbeat:
     """Writes what ``state`` says of this node."""
 
@@ -73,6 +77,11 @@ async def lost(board: Board) -> dict[str, float]:
     PortFailure."""
     live = await board.entries(NODES)
     return {name: float(last) for name, last in (await board.entries(ROSTER)).items() if name not in live}
+
+
+async def somebody(board: Board) -> bool:
+    """Whether a node lives or was heard within the hour. Raises PortFailure."""
+    return bool(await board.entries(NODES) or await board.entries(ROSTER))
 
 
 async def forget(board: Board, node: str) -> None:

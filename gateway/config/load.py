@@ -1,4 +1,5 @@
-"""Read ``gateway.yaml`` and the ``MXGW_`` variables; report everything that is wrong in one go, with line and remedy.
+"""Read ``gateway.yaml``, the ``MXGW_`` variables and the file ``environment`` beside it; report everything that is
+wrong in one go, with line and remedy.
 
 Known gaps: nothing is asked over the network here; a mailstore that is down is no fault of the file.
 """
@@ -16,6 +17,7 @@ import pydantic
 
 from gateway.config.admin_section import admin_faults
 from gateway.config.arc_section import read_key
+from gateway.config.environment_file import NAME, read_environment
 from gateway.config.mailstore_entry import pem_faults
 from gateway.config.masking import masked
 from gateway.config.model import Settings
@@ -53,17 +55,16 @@ def load_settings(path: Path, environ: Mapping[str, str]) -> Settings:
     """The settings of a node, complete and checked.
 
     path: the settings file; relative paths inside are relative to its folder. environ: ``MXGW_<KEY>`` overrides the
-    scalars of the top level; an empty variable counts as absent. Raises FaultsError with every fault at once.
+    scalars of the top level; an empty variable counts as absent, and then the one in the file ``environment`` of
+    that folder is taken. Raises FaultsError with every fault at once.
     """
     document = read(path)
     if not isinstance(document.data, dict):
         raise FaultsError([Fault(document.file, 1, "", "must hold keys and values", "write `routes:` and so on")])
     data = dict(document.data)
-    # other MXGW_ names are let be: Kubernetes makes MXGW_PORT and more for a service of our name
-    variables = {key: name for key in SCALARS if environ.get(name := f"MXGW_{key.upper()}")}
-    for key, name in variables.items():
-        data[key] = environ[name]
     folder = path.absolute().parent
+    variables = _variables(environ, folder)
+    data |= {key: value for key, (value, _, _) in variables.items()}
     faults: list[Fault] = []
     settings: Settings | None = None
     try:
@@ -77,7 +78,24 @@ def load_settings(path: Path, environ: Mapping[str, str]) -> Settings:
     return settings.with_origin(_origins(settings, document, path.name, variables))
 
 
-def _told(fault: Fault, variables: Mapping[str, str]) -> Fault:
+def _variables(environ: Mapping[str, str], folder: Path) -> dict[str, tuple[str, str, int]]:
+    """Key -> value, and where it stands: the variable's name and 0, or a file and its line."""
+    # other MXGW_ names are let be: Kubernetes makes MXGW_PORT and more for a service of our name
+    names = {key: f"MXGW_{key.upper()}" for key in SCALARS}
+    given = {key: (environ[name], name, 0) for key, name in names.items() if environ.get(name)}
+    try:
+        beside = read_environment(folder)
+    except FaultsError:
+        if not given:
+            raise
+        # systemd reads the file as root, and gives it to a node that may not
+        return given
+    file = str(folder / NAME)
+    found = {key: (beside[name][0], file, beside[name][1]) for key, name in names.items() if name in beside}
+    return {**{key: one for key, one in found.items() if one[0]}, **given}
+
+
+def _told(fault: Fault, variables: Mapping[str, tuple[str, str, int]]) -> Fault:
     """The fault with the variable named as its file where the value came from there, one remedy, and no password."""
     problem, remedy = fault.problem, fault.remedy
     if fault.key == "secret" or "; " in problem:
@@ -88,16 +106,20 @@ def _told(fault: Fault, variables: Mapping[str, str]) -> Fault:
     fault = replace(fault, problem=masked(problem), remedy=masked(remedy))
     if fault.key not in variables or fault.problem == "unknown key":
         return fault
-    return replace(fault, file=variables[fault.key], line=0)
+    _, file, line = variables[fault.key]
+    return replace(fault, file=file, line=line)
 
 
-def _origins(settings: Settings, document: Document, file: str, variables: Mapping[str, str]) -> dict[str, str]:
+def _origins(
+    settings: Settings, document: Document, file: str, variables: Mapping[str, tuple[str, str, int]]
+) -> dict[str, str]:
     origins: dict[str, str] = {}
     for path in _leaves(settings.model_dump(mode="json"), ()):
         key = dotted(path)
         known = document.known(path)
         if key in variables:
-            origins[key] = variables[key]
+            _, place, line = variables[key]
+            origins[key] = f"{Path(place).name}:{line}" if line else place
         elif known == path or (known == path[:-1] and isinstance(path[-1], int)):
             # the latter: one mailstore, written without the brackets of a list
             origins[key] = f"{file}:{document.line(path)}"

@@ -54,6 +54,33 @@ def test_a_node_is_called_by_its_hostname_unless_it_is_named(tmp_path: Path) -> 
     assert "MXGW_NODE:0: node: must be letters" in _faults(path, MXGW_NODE="one two")
 
 
+def test_variables_beside_the_settings_are_read_as_systemd_reads_them(tmp_path: Path) -> None:
+    path = _write(tmp_path, "hostname: a.example\n" + SMALL)
+    (tmp_path / "environment").write_text(
+        "# what is secret\n\n; so\nMXGW_SECRET='a b#c\\d 0123456789'\nMXGW_NODE = \"mx1\"\nMXGW_WORKERS=\nOTHER=x\n"
+        "MXGW_STORE=rediss://:a\\\\b=c@redis.example.net:6379/0\n"
+    )
+    settings = load_settings(path, {"MXGW_HOSTNAME": "b.example", "MXGW_NODE": ""})
+    assert settings.secret
+    assert settings.secret.get_secret_value() == "a b#c\\d 0123456789"
+    assert settings.store == "rediss://:a\\b=c@redis.example.net:6379/0"
+    assert (settings.hostname, settings.node, settings.workers) == ("b.example", "mx1", "auto")
+    origins = [settings.origin[key] for key in ("hostname", "node", "store", "secret", "workers")]
+    assert origins == ["MXGW_HOSTNAME", "environment:5", "environment:8", "environment:4", "default"]
+    # the process's own variables win
+    assert load_settings(path, {"MXGW_STORE": "memory://"}).store == "memory://"
+
+
+def test_a_fault_beside_the_settings_has_its_file_and_line(tmp_path: Path) -> None:
+    path = _write(tmp_path, SMALL)
+    (tmp_path / "environment").write_text("\nMXGW_STORE=redi://x\n")
+    assert f"{tmp_path}/environment:2: store: the store must begin with" in _faults(path)
+    (tmp_path / "environment").write_bytes(b"MXGW_SECRET=\xff\xfe")
+    assert f"{tmp_path}/environment:0: cannot be read: it is not UTF-8; be root or in its group" in _faults(path)
+    # a node under systemd has its variables already
+    assert load_settings(path, {"MXGW_STORE": "memory://"}).store == "memory://"
+
+
 def test_a_variable_wins_and_is_the_origin(tmp_path: Path) -> None:
     path = _write(tmp_path, "hostname: a.example\nlog: {format: text}\n" + SMALL)
     settings = load_settings(path, {"MXGW_HOSTNAME": "b.example", "MXGW_WORKERS": "3", "MXGW_STORE": ""})
