@@ -189,7 +189,15 @@ class SqliteStore:
         if not self._path.exists():
             # made here and not by SQLite, so that the addresses in it are never readable to others, not for a moment;
             # never opened beside a connection: closing it would drop this process's locks on the file
-            os.close(os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+            descriptor = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            try:
+                if os.geteuid() == 0:
+                    # a command of root's before the node's first start: the file is the node's, as the folder is.
+                    # SQLite gives the files that it makes beside it to the same owner
+                    folder = self._path.parent.stat()
+                    os.fchown(descriptor, folder.st_uid, folder.st_gid)
+            finally:
+                os.close(descriptor)
         connection = sqlite3.connect(
             self._path, timeout=_BUSY_MILLISECONDS / 1000, isolation_level=None, check_same_thread=False
         )

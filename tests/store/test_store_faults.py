@@ -62,6 +62,16 @@ async def test_the_file_is_private(tmp_path: Path) -> None:
     await store.close()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a file of another user's")
+async def test_a_file_that_root_makes_belongs_to_the_owner_of_the_folder(tmp_path: Path) -> None:
+    os.chown(tmp_path, 65532, 65532)
+    store = SqliteStore(tmp_path / "s")
+    await store.put("key", "1", 60)
+    found = {path.name: (path.stat().st_uid, path.stat().st_gid) for path in tmp_path.iterdir()}
+    assert found == dict.fromkeys(("s", "s-wal", "s-shm"), (65532, 65532))
+    await store.close()
+
+
 async def test_a_corrupt_file_is_a_failure_with_a_clear_text(tmp_path: Path) -> None:
     (tmp_path / "s").write_bytes(os.urandom(8192))
     store = SqliteStore(tmp_path / "s")
