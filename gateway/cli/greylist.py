@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
 import time
 from collections.abc import Sequence
@@ -128,12 +127,12 @@ async def _run(args: argparse.Namespace, settings: Settings) -> int:
 
 
 async def _list(args: argparse.Namespace, settings: Settings, board: Board) -> int:
-    from gateway.cluster.greylist import ALLOWED, journal, seal_of
+    from gateway.cluster.greylist import allowed, journal, seal_of
     from gateway.node.duties import secret_of
 
     entries = [
-        {"entry": entry, **json.loads(value)}
-        for entry, value in (await board.entries(ALLOWED)).items()
+        {"entry": entry, **said}
+        for entry, said in (await allowed(board)).items()
         if args.state in ("allowed", "all") and args.text in entry
     ]
     events: list[Event] = []
@@ -157,10 +156,10 @@ async def _list(args: argparse.Namespace, settings: Settings, board: Board) -> i
     if entries:
         print()
         until = [_clock(entry["until"]) if entry["until"] else "-" for entry in entries]
-        allowed = [
+        passes = [
             (entry["entry"], end, entry["by"], entry["reason"]) for entry, end in zip(entries, until, strict=True)
         ]
-        show_columns([("ALLOWED", "UNTIL (UTC)", "BY", "REASON"), *allowed])
+        show_columns([("ALLOWED", "UNTIL (UTC)", "BY", "REASON"), *passes])
     return OK
 
 
@@ -177,7 +176,7 @@ def _by_key(events: Sequence[Event]) -> list[dict[str, Any]]:
 
 async def _allow(args: argparse.Namespace, board: Board) -> int:
     from gateway.checks.greylist_allow import parse_entry
-    from gateway.cluster.greylist import ALLOWED
+    from gateway.cluster.greylist import ALLOWED, allow
 
     try:
         entry = parse_entry(args.entry)
@@ -190,7 +189,7 @@ async def _allow(args: argparse.Namespace, board: Board) -> int:
     else:
         now = await board.now()
         value = {"reason": args.reason, "by": _who(), "at": now, "until": now + args.lifetime if args.lifetime else 0}
-        await board.write(ALLOWED, entry, json.dumps(value), args.lifetime)
+        await allow(board, entry, value, args.lifetime)
     if args.output == "json":
         show_json("greylist-allow", {"entry": entry, "removed": args.remove})
     else:

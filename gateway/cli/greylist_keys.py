@@ -174,7 +174,7 @@ async def _found(args: argparse.Namespace, settings: Settings) -> tuple[Transact
 
     from gateway.checks import CHECKS
     from gateway.checks.run import run_phase
-    from gateway.cluster.greylist import ALLOWED
+    from gateway.cluster.greylist import allowed
     from gateway.mail.address import NULL, AddressError, parse_mailbox
     from gateway.mail.phase import Phase
     from gateway.mail.transaction import Connection, Envelope, Hello, Transaction
@@ -195,7 +195,7 @@ async def _found(args: argparse.Namespace, settings: Settings) -> tuple[Transact
     board = board_of(settings)
     try:
         desk = Desk(ports.clock, lambda _state, _waited: None)
-        desk.adopt(await board.entries(ALLOWED))
+        desk.adopt(await allowed(board))
         ports = replace(ports, greylist=desk)
         tx = Transaction("CHECK", Connection("CHECK", client), time.time())
         table = [check for check in CHECKS if check.name in ("iprev", "dnsbl", "helo", "spf")]

@@ -19,6 +19,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from gateway.cluster import remembered
+from gateway.cluster.remembered import MARK
 from gateway.cluster.sealed import Seal
 from gateway.ports.board import Board, Line
 from gateway.ports.greylist import DELAYS
@@ -135,6 +137,18 @@ async def hours(board: Board) -> list[Hour]:
     return [Hour.decode(key, value) for key, value in (await board.entries(HOURS)).items()]
 
 
+async def allow(board: Board, entry: str, said: Mapping[str, Any], lifetime: float | None) -> None:
+    """Let it pass. said: reason, by, at and until (seconds since 1970, 0: for good). lifetime: seconds. Raises
+    PortFailure."""
+    await remembered.put(board, ALLOWED, entry, json.dumps(said), lifetime)
+
+
+async def allowed(board: Board) -> dict[str, Mapping[str, Any]]:
+    """The operator's entries, and what :func:`allow` was told. Raises PortFailure."""
+    entries = await board.entries(ALLOWED)
+    return {entry: json.loads(said) for entry, said in entries.items() if entry != MARK}
+
+
 class GreylistDuty:
     """The node's part. tell: gets the operator's entries. on_not_shared: gets how many keys were first on another node
     too, or could not be compared since the secrets differ ('first', 'secret')."""
@@ -152,6 +166,7 @@ class GreylistDuty:
         self._node = node
         self._tell = tell
         self._on_not_shared = on_not_shared
+        self._allowed: dict[str, str] = {}
         self._events: list[Event] = []
         self._counts: Counter[str] = Counter()
         self._delays = [0] * (len(DELAYS) + 1)
@@ -178,7 +193,7 @@ class GreylistDuty:
 
     async def turn(self) -> None:
         """Entries, journal, comparison, and now and then the counts. Raises PortFailure."""
-        self._tell(list(await self._board.entries(ALLOWED)))
+        await self._look_at_allowed()
         if self._read is None:
             newest = await self._board.latest(JOURNAL, 1)
             self._read = newest[0].number if newest else ""
@@ -189,6 +204,17 @@ class GreylistDuty:
         self._turns += 1
         if self._turns % _COUNT_TURNS == 0:
             await self.count()
+
+    async def _look_at_allowed(self) -> None:
+        entries = dict(await self._board.entries(ALLOWED))
+        if remembered.is_lost(self._allowed, entries):
+            now = await self._board.now()
+            ends = {entry: json.loads(said).get("until", 0) for entry, said in self._allowed.items() if entry != MARK}
+            left = {entry: end - now if end else None for entry, end in ends.items() if not end or end > now}
+            log.warning("the board has lost who never waits: %d written back", len(left), extra={"event": "greylist"})
+            entries = await remembered.write_back(self._board, ALLOWED, self._allowed, entries.get(MARK), left)
+        self._allowed = entries
+        self._tell([entry for entry in entries if entry != MARK])
 
     async def count(self) -> None:
         """Add the counts to this hour's. Raises PortFailure."""

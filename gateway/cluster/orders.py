@@ -1,7 +1,8 @@
 """Orders of an operator to one node: to drain, and to serve again.
 
-An order stands on the board until it is lifted, and the node keeps a copy on its disk: it is in force over a restart,
-also one without the board.
+An order to drain stands on the board until it is lifted, and the node keeps a copy on its disk: it is in force over a
+restart, also one without the board, and a board that has lost it gets it back. Lifting is an order too, to serve: the
+node takes it off the board once it has obeyed.
 
 Known gaps: none.
 """
@@ -33,14 +34,15 @@ async def drain(board: Board, node: str, reason: str, by: str) -> float:
 
 async def undrain(board: Board, node: str) -> bool:
     """Lift it. Returns whether there was one. Raises PortFailure."""
-    there = await board.read(PLACE, node) is not None
-    await board.erase(PLACE, node)
+    there = node in await orders(board)
+    await board.write(PLACE, node, json.dumps({"do": "serve", "since": round(await board.now(), 3)}))
     return there
 
 
 async def orders(board: Board) -> dict[str, Mapping[str, str]]:
-    """All, by node. Raises PortFailure."""
-    return {node: json.loads(said) for node, said in (await board.entries(PLACE)).items()}
+    """Those to drain, by node. Raises PortFailure."""
+    found = {node: json.loads(said) for node, said in (await board.entries(PLACE)).items()}
+    return {node: said for node, said in found.items() if said["do"] == "drain"}
 
 
 class OrderWatch:
@@ -67,24 +69,42 @@ class OrderWatch:
     async def turn(self) -> None:
         """One look at the board. Raises PortFailure."""
         said = await self._board.read(PLACE, self._node)
-        if said == self._known:
+        if said is None and self._known is not None:
+            log.warning("the board has lost the order to drain: written back", extra={"event": "order"})
+            await self._board.swap(PLACE, self._node, None, self._known)
+        if said is None:
             return
-        self._known = said
-        why = _why(said) if said else ""
-        log.warning("order: %s", why or "serve", extra={"event": "order"})
-        self._obey(why)
-        await asyncio.to_thread(self._keep, said)
+        serve = _is_to_serve(said)
+        order = None if serve else said
+        if order != self._known:
+            self._known = order
+            why = _why(order) if order else ""
+            log.warning("order: %s", why or "serve", extra={"event": "order"})
+            self._obey(why)
+        elif not serve:
+            return
+        if await asyncio.to_thread(self._keep, order) and serve:
+            await self._board.swap(PLACE, self._node, said, None)
 
-    def _keep(self, said: str | None) -> None:
+    def _keep(self, order: str | None) -> bool:
         try:
-            if said is None:
+            if order is None:
                 self._file.unlink(missing_ok=True)
-                return
+                return True
             part = self._file.with_suffix(".part")
-            part.write_text(said, encoding="utf-8")
+            part.write_text(order, encoding="utf-8")
             part.replace(self._file)
         except OSError as error:
             log.warning("%s cannot be written: %s", self._file, error, extra={"event": "order"})
+            return False
+        return True
+
+
+def _is_to_serve(said: str) -> bool:
+    try:
+        return bool(json.loads(said)["do"] == "serve")
+    except (ValueError, TypeError, KeyError):
+        return False
 
 
 def _why(said: str) -> str:
