@@ -44,6 +44,7 @@ HISTORY: Final = "policy-history"
 BUNDLES_KEPT: Final = 20
 TEXT_OCTETS: Final = 1024 * 1024
 _STATE: Final = "state"
+_BEGINS_SECONDS: Final = 3600.0
 _HISTORY_LINES: Final = 500
 _HISTORY_SECONDS: Final = 400 * 86400.0
 SAID_SECONDS: Final = 10.0
@@ -113,19 +114,17 @@ async def bundle_of(board: Board, digest: str) -> Bundle | None:
     return Bundle(**json.loads(said)) if said else None
 
 
-async def keep_bundle(board: Board, digest: str, bundle: Bundle) -> None:
-    """Put a text where every node finds it. Raises PortFailure, ValueError for one that is too big."""
-    if len(bundle.text.encode()) > TEXT_OCTETS:
-        raise ValueError(f"the policy is larger than {TEXT_OCTETS} octets")
-    await board.write(f"bundle:{digest}", "text", json.dumps({"text": bundle.text, "name": bundle.name}))
+async def keep_bundle(board: Board, digest: str, bundle: Bundle, seconds: float | None = None) -> None:
+    """Put a text where every node finds it. seconds: until it is gone; None: it stays. Raises PortFailure."""
+    await board.write(f"bundle:{digest}", "text", json.dumps({"text": bundle.text, "name": bundle.name}), seconds)
 
 
 async def begin(board: Board, target: Generation, bundle: Bundle | None, plan: Rollout) -> Rollout:
     """Begin a roll-out of ``target`` (its number is given here). bundle: None where the text is on the board, or each
     node's own file is meant. plan: canary, watch, band and without are taken from it. Raises UnderWay, PortFailure,
     ValueError."""
-    if bundle is not None:
-        await keep_bundle(board, target.digest, bundle)
+    if bundle is not None and len(bundle.text.encode()) > TEXT_OCTETS:
+        raise ValueError(f"the policy is larger than {TEXT_OCTETS} octets")
     view = await look(board)
     state, running = view.state, view.state.rollout
     if running is not None:
@@ -139,8 +138,13 @@ async def begin(board: Board, target: Generation, bundle: Bundle | None, plan: R
     )
     kept = tuple(digest for digest in state.kept if digest != target.digest) + (target.digest,) * bool(target.digest)
     after = replace(state, lineage=state.lineage or secrets.token_hex(8), rollout=rollout, kept=kept[-BUNDLES_KEPT:])
+    if bundle is not None and target.digest not in state.kept:
+        # before the nodes look for it; should this roll-out not come to be, it goes by itself
+        await keep_bundle(board, target.digest, bundle, _BEGINS_SECONDS)
     if not await board.swap(PLACE, _STATE, view.raw, after.encode()):
         raise UnderWay("another one has just begun")
+    if bundle is not None:
+        await keep_bundle(board, target.digest, bundle)
     for digest in kept[:-BUNDLES_KEPT]:
         await board.erase(f"bundle:{digest}", "text")
     await _tell_history(board, rollout, "begun", rollout.target.reason)

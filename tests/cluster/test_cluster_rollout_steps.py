@@ -15,7 +15,7 @@ from gateway.cluster.canary import Counts, out_of_band
 from gateway.cluster.drift import drifts, odd_one
 from gateway.cluster.membership import Heartbeat
 from gateway.cluster.rollout import GATE, LEAD, LEASE, Ended, Generation, Phase, Rollout, Said, State, View, decode, due
-from gateway.cluster.rollout_board import Bundle, begin, look, say, state_of, take_step
+from gateway.cluster.rollout_board import Bundle, begin, bundle_of, look, say, state_of, take_step
 from gateway.node.policy_in_force import PolicyInForce
 from gateway.policy.difference import differences
 from gateway.policy.load import load_packaged, load_text
@@ -130,6 +130,31 @@ async def test_a_decision_that_comes_late_does_not_stand() -> None:
     assert await take_step(board, await look(board))
     state = await state_of(board)
     assert (state.current.number, state.current.at, state.rollout) == (1, decision["at"], None)
+
+
+class Beaten(MemoryBoard):
+    """One on which somebody else is quicker with the state."""
+
+    beaten = True
+
+    async def swap(self, place: str, key: str, before: str | None, after: str | None, ttl: float | None = None) -> bool:
+        return not self.beaten and await super().swap(place, key, before, after, ttl)
+
+
+async def test_no_text_stays_of_a_rollout_that_did_not_begin() -> None:
+    clock = FakeClock()
+    board = Beaten(clock)
+    with pytest.raises(rollout_board.UnderWay):
+        await begin(board, TARGET, Bundle("one", "p.yaml"), Rollout("", TARGET))
+    clock.time += 3601
+    assert await bundle_of(board, TARGET.digest) is None
+    board.beaten = False
+    await begin(board, TARGET, Bundle("one", "p.yaml"), Rollout("", TARGET))
+    with pytest.raises(rollout_board.UnderWay):
+        await begin(board, replace(TARGET, digest="cd34"), Bundle("two", "p.yaml"), Rollout("", TARGET))
+    assert await bundle_of(board, "cd34") is None
+    clock.time += 86400
+    assert await bundle_of(board, TARGET.digest) == Bundle("one", "p.yaml")
 
 
 async def test_of_several_nodes_one_takes_each_step() -> None:
