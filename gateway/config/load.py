@@ -28,8 +28,10 @@ from gateway.yamlfile import Document, Fault, FaultsError, dotted, faults_from, 
 SCALARS = (
     *("hostname", "node", "authserv_id", "store", "policy", "state_dir", "spool_dir", "workers", "header_prefix"),
     "secret",
+    # of each host its own, where hosts share one settings file
+    "admin.address",
 )
-"""Keys that an environment variable ``MXGW_<KEY>`` overrides."""
+"""Keys that an environment variable ``MXGW_<KEY>`` overrides, a dot written as an underscore."""
 
 _REMEDIES = {
     "routes": "name at least one route: domains and mailstore",
@@ -51,12 +53,17 @@ _REMEDIES = {
 _SHOWN_VALUE = re.compile(r", not (?:'[^']*'|\"[^\"]*\"|\S+)$")
 
 
+def variable(key: str) -> str:
+    """The name of the variable that overrides this key of ``SCALARS``."""
+    return f"MXGW_{key.upper().replace('.', '_')}"
+
+
 def load_settings(path: Path, environ: Mapping[str, str]) -> Settings:
     """The settings of a node, complete and checked.
 
     path: the settings file; relative paths inside are relative to its folder. environ: ``MXGW_<KEY>`` overrides the
-    scalars of the top level; an empty variable counts as absent, and then the one in the file ``environment`` of
-    that folder is taken. Raises FaultsError with every fault at once.
+    keys of ``SCALARS``; an empty variable counts as absent, and then the one in the file ``environment`` of that
+    folder is taken. Raises FaultsError with every fault at once.
     """
     document = read(path)
     if not isinstance(document.data, dict):
@@ -64,7 +71,13 @@ def load_settings(path: Path, environ: Mapping[str, str]) -> Settings:
     data = dict(document.data)
     folder = path.absolute().parent
     variables = _variables(environ, folder)
-    data |= {key: value for key, (value, _, _) in variables.items()}
+    for key, (value, _, _) in variables.items():
+        section, _, last = key.rpartition(".")
+        inner = data.get(section) or {}
+        if not section:
+            data[key] = value
+        elif isinstance(inner, dict):
+            data[section] = {**inner, last: value}
     faults: list[Fault] = []
     settings: Settings | None = None
     try:
@@ -81,7 +94,7 @@ def load_settings(path: Path, environ: Mapping[str, str]) -> Settings:
 def _variables(environ: Mapping[str, str], folder: Path) -> dict[str, tuple[str, str, int]]:
     """Key -> value, and where it stands: the variable's name and 0, or a file and its line."""
     # other MXGW_ names are let be: Kubernetes makes MXGW_PORT and more for a service of our name
-    names = {key: f"MXGW_{key.upper()}" for key in SCALARS}
+    names = {key: variable(key) for key in SCALARS}
     given = {key: (environ[name], name, 0) for key, name in names.items() if environ.get(name)}
     try:
         beside = read_environment(folder)

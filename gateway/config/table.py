@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from gateway.config.load import SCALARS
+from gateway.config.load import SCALARS, variable
 from gateway.config.model import Settings
 
 
@@ -30,8 +30,8 @@ def _rows_of(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, st
     for name, field in model.model_fields.items():
         inner = next(_models(field.annotation), None)
         many = "[]" if inner and "tuple" in str(field.annotation) else ""
-        variable = f"`MXGW_{name.upper()}`" if not prefix and name in SCALARS else ""
-        yield f"{prefix}{name}{many}", _default(field, inner), variable, (field.description or "").replace("|", "\\|")
+        named = f"`{variable(key)}`" if (key := f"{prefix}{name}") in SCALARS else ""
+        yield f"{key}{many}", _default(field, inner), named, (field.description or "").replace("|", "\\|")
         if inner:
             yield from _rows_of(inner, f"{prefix}{name}{many}.")
 

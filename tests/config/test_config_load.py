@@ -94,6 +94,18 @@ def test_a_variable_wins_and_is_the_origin(tmp_path: Path) -> None:
     assert settings.origin["routes[0].mailstore[0]"] == "gateway.yaml:6"
 
 
+def test_the_admin_port_has_a_variable_for_hosts_that_share_a_file(tmp_path: Path) -> None:
+    one = {"MXGW_ADMIN_ADDRESS": "[10.0.0.5]:8025"}
+    settings = load_settings(_write(tmp_path, SMALL), one)
+    assert (settings.admin.host, settings.admin.port) == ("10.0.0.5", 8025)
+    assert settings.origin["admin.address"] == "MXGW_ADMIN_ADDRESS"
+    path = _write(tmp_path, SMALL + "admin: {address: 127.0.0.1:9, page: false}\n")
+    settings = load_settings(path, one)
+    assert (settings.admin.host, settings.admin.page) == ("10.0.0.5", False)
+    assert "MXGW_ADMIN_ADDRESS:0: admin.address: the part before" in _faults(path, MXGW_ADMIN_ADDRESS="mx1:8025")
+    assert "admin: " in _faults(_write(tmp_path, SMALL + "admin: 8025\n"), **one)
+
+
 def test_a_bad_variable_is_named(tmp_path: Path) -> None:
     told = _faults(_write(tmp_path, SMALL), MXGW_WORKERS="0", MXGW_STATE_DIR="/dev/null/x", MXGW_POLICY="gone.yaml")
     assert "MXGW_WORKERS:0: workers: must be auto or a number from 1 to 256" in told

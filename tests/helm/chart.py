@@ -82,13 +82,17 @@ def pods(objects: list[Object]) -> dict[str, Object]:
     return found
 
 
-def environment(objects: list[Object], secrets: Mapping[tuple[str, str], str], node: str = "edge-a") -> dict[str, str]:
+def environment(
+    objects: list[Object], secrets: Mapping[tuple[str, str], str], node: str = "edge-a", host: str = "127.0.0.1"
+) -> dict[str, str]:
     """The variables of the node's container as kubelet makes them. secrets: (Secret, key) -> value."""
     found: dict[str, str] = {}
     for each in node_container(objects)["env"]:
         source = each.get("valueFrom", {})
         if "fieldRef" in source:
-            found[each["name"]] = {"spec.nodeName": node, "metadata.name": f"{FULL}-0"}[source["fieldRef"]["fieldPath"]]
+            found[each["name"]] = {"spec.nodeName": node, "metadata.name": f"{FULL}-0", "status.hostIP": host}[
+                source["fieldRef"]["fieldPath"]
+            ]
         elif "secretKeyRef" in source:
             found[each["name"]] = secrets[source["secretKeyRef"]["name"], source["secretKeyRef"]["key"]]
         else:

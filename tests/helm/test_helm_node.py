@@ -103,6 +103,28 @@ def test_a_node_of_the_daemonset_is_ready_without_redis_and_mailstore(
     assert "WRONG its name is one of ours (mx1.example.net)" in wrong.stdout
 
 
+def test_on_the_hosts_network_prometheus_reaches_the_address_of_the_host_by_https(
+    start_node: Callable[..., NodeProcess], tmp_path: Path, secrets: dict[tuple[str, str], bytes]
+) -> None:
+    pair = {"certificate": "/etc/mxgw/tls/tls.crt", "key": "/etc/mxgw/tls/tls.key"}
+    values = merged(CI["hostnetwork"], {
+        "admin": {"address": "host"}, "settings": {"admin": pair}, "tls": {"existingSecret": "mxgw-tls"},
+        "redis": {"mode": "none"},
+    })  # fmt: skip
+    objects = rendered(values)
+    settings = yaml.safe_load(mounted(objects, tmp_path / "root", secrets).read_text())
+    settings["listeners"] = [{"address": "127.0.0.1:0"}]
+    # only the port is this machine's
+    variables = {**environment(objects, _words(secrets), host="127.0.0.2"), "MXGW_ADMIN_ADDRESS": "[127.0.0.2]:0"}
+    node = start_node(settings={**settings, "workers": 1}, env=variables)
+    words = [f"--smtp=127.0.0.1:{node.smtp_port}", f"--admin=127.0.0.2:{node.admin_port}", "--admin-tls"]
+    done = subprocess.run(
+        [sys.executable, str(CHART / "files" / "smtp_test.py"), *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "ok    127.0.0.2 is ready (1 workers ready)" in done.stdout
+
+
 def test_a_node_behind_a_balancer_is_asked_as_one_would(
     start_node: Callable[..., NodeProcess], tmp_path: Path, secrets: dict[tuple[str, str], bytes]
 ) -> None:

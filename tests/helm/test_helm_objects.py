@@ -9,7 +9,8 @@ from typing import Any
 
 import helm_python
 import pytest
-from chart import CHART, CI, FULL, merged, node_container, notes, one, pod, pods, rendered, workload
+import yaml
+from chart import CHART, CI, FULL, environment, merged, node_container, notes, one, pod, pods, rendered, workload
 from schemas import VERSIONS, faults
 
 OBJECTS = {name: rendered(values) for name, values in CI.items()}
@@ -96,6 +97,45 @@ def test_probes_ask_the_node_alone(name: str) -> None:
         "startup": "/readyz", "liveness": "/healthz", "readiness": "/readyz",
     }  # fmt: skip
     assert {each.get("host") for each in paths.values()} == ({"127.0.0.1"} if name == "hostnetwork" else {None})
+
+
+ADMIN = [
+    ("trial", {}, "0.0.0.0:8025", None),
+    ("trial", {"listenFamilies": ["IPv6"]}, "[::]:8025", None),
+    ("trial", {"listenFamilies": ["IPv6", "IPv4"]}, "[::]:8025", None),
+    ("hostnetwork", {}, "127.0.0.1:8025", "127.0.0.1"),
+    ("hostnetwork", {"admin": {"address": "10.0.0.5", "port": 9025}}, "10.0.0.5:9025", "10.0.0.5"),
+    ("hostnetwork", {"admin": {"address": "::1"}}, "[::1]:8025", "::1"),
+    # the pod's address is the host's
+    ("hostnetwork", {"admin": {"address": "host"}, "metrics": {"podMonitor": {"enabled": True}}}, "[10.0.0.7]:8025", None),
+]
+
+
+@pytest.mark.parametrize(("name", "change", "listens", "asked"), ADMIN)
+def test_probes_ask_where_the_admin_port_is(name: str, change: dict[str, Any], listens: str, asked: str | None) -> None:
+    objects = rendered(merged(CI[name], change))
+    settings = yaml.safe_load(one(objects, "ConfigMap")["data"]["gateway.yaml"])
+    variables = environment(objects, {("mxgw-secret", "secret"): ""}, host="10.0.0.7")
+    assert settings["admin"].get("address", variables.get("MXGW_ADMIN_ADDRESS")) == listens
+    container = node_container(objects)
+    (port,) = [each["containerPort"] for each in container["ports"] if each["name"] == "admin"]
+    assert listens.endswith(f":{port}")
+    for kind in ("startup", "liveness", "readiness"):
+        probe = container[f"{kind}Probe"]["httpGet"]
+        assert (probe.get("host"), probe["port"], probe.get("scheme")) == (asked, "admin", None)
+
+
+def test_probes_and_prometheus_speak_https_where_the_admin_port_does() -> None:
+    certificate = {"certificate": "/etc/mxgw/tls/tls.crt", "key": "/etc/mxgw/tls/tls.key"}
+    for name, kind in (("loadbalancer", "ServiceMonitor"), ("proxy", "PodMonitor")):
+        objects = rendered(merged(CI[name], {"settings": {"admin": certificate}}))
+        assert node_container(objects)["readinessProbe"]["httpGet"]["scheme"] == "HTTPS"
+        monitor = one(objects, kind)
+        assert faults(monitor, VERSIONS[-1]) == []
+        (endpoint,) = monitor["spec"].get("endpoints") or monitor["spec"]["podMetricsEndpoints"]
+        assert (endpoint["scheme"], endpoint["tlsConfig"]) == ("https", {"insecureSkipVerify": True})
+        (container,) = one(objects, "Pod", f"{FULL}-test")["spec"]["containers"]
+        assert "--admin-tls" in container["args"]
 
 
 @pytest.mark.parametrize("name", sorted(OBJECTS))

@@ -104,6 +104,7 @@ def test_the_schema_knows_exactly_the_values_there_are() -> None:
         ({"proxyProtocol": {"trusted": ["10.0.0.5"]}}, "trusted"),
         ({"redis": {"mode": "external", "url": "redis://:password@redis:6379/0"}}, "url"),
         ({"workers": 0}, "workers"),
+        ({"admin": {"address": "edge-a"}}, "address"),
         ({"hostname": {"value": "mx_1"}}, "hostname"),
         ({"routes": [{"domains": ["example.com"]}]}, "mailstore"),
         ({"image": {"digest": "sha256:short"}}, "digest"),
@@ -133,7 +134,9 @@ def test_the_schema_refuses(change: dict[str, Any], said: str) -> None:
         ("loadbalancer", {"tls": {"existingSecret": "x"}}, "existingSecret and certificate.create exclude"),
         ("trial", {"tls": {"certificate": {"create": True}}}, "name the issuer"),
         ("loadbalancer", {"arc": {"selector": ""}}, "arc: domain and selector"),
-        ("hostnetwork", {"metrics": {"podMonitor": {"enabled": True}}}, "admin port is on 127.0.0.1"),
+        ("hostnetwork", {"metrics": {"podMonitor": {"enabled": True}}}, "admin port is on a loopback address"),
+        ("hostnetwork", {"settings": {"admin": {"address": "0.0.0.0:8025"}}}, "say it with admin.address"),
+        ("daemonset", {"admin": {"address": "host"}}, "admin.address: host is for exposure.mode: hostNetwork"),
         ("trial", {"policy": {"existingConfigMap": "x"}}, "policy: inline and existingConfigMap exclude"),
     ],
 )

@@ -1,6 +1,6 @@
 """What `helm test` asks of the nodes: greeting, EHLO, STARTTLS, no open relay, no AUTH, one policy everywhere.
 
-python smtp_test.py --smtp HOST:PORT [--admin HOST:PORT] [--name MX ...] [--proxy] [--certificate]
+python smtp_test.py --smtp HOST:PORT [--admin HOST:PORT [--admin-tls]] [--name MX ...] [--proxy] [--certificate]
 Needs Python alone. Prints one line a question; leaves with 1 when an answer is wrong.
 """
 
@@ -60,11 +60,9 @@ def smtp(args):
     say(not missing, "EHLO offers all that a sender looks for" + (f"; not {', '.join(missing)}" if missing else ""))
     say(not client.has_extn("auth"), "EHLO offers no AUTH")
     if client.has_extn("starttls"):
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         # the name that the handshake asks for
         client._host = name
-        client.starttls(context=context)
+        client.starttls(context=unverified())
         say(client.sock.version() in ("TLSv1.2", "TLSv1.3"), f"TLS is 1.2 or newer ({client.sock.version()})")
         if args.certificate:
             say(covers(client.sock.getpeercert(binary_form=True), name), f"the certificate names {name}")
@@ -87,19 +85,32 @@ def covers(octets, name):
     return name in dns or "*." + name.partition(".")[2] in dns
 
 
+def unverified():
+    """TLS with whom we have asked by its address."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+def got(host, port, path, tls):
+    """Status and content of a page of the admin port."""
+    if tls:
+        asked = http.client.HTTPSConnection(host, port, timeout=10, context=unverified())
+    else:
+        asked = http.client.HTTPConnection(host, port, timeout=10)
+    asked.request("GET", path)
+    answer = asked.getresponse()
+    return answer.status, answer.read()
+
+
 def policies(args):
     host, port = place(args.admin)
     digests = {}
     for each in sorted({info[4][0] for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}):
-        asked = http.client.HTTPConnection(each, port, timeout=10)
-        asked.request("GET", "/readyz")
-        answer = asked.getresponse()
-        say(answer.status == 200, f"{each} is ready ({answer.read().decode().strip()})")
-        asked = http.client.HTTPConnection(each, port, timeout=10)
-        asked.request("GET", "/statusz")
-        answer = asked.getresponse()
-        text = answer.read()
-        if answer.status in (401, 403):
+        status, text = got(each, port, "/readyz", args.admin_tls)
+        say(status == 200, f"{each} is ready ({text.decode().strip()})")
+        status, text = got(each, port, "/statusz", args.admin_tls)
+        if status in (401, 403):
             # the page is protected; readiness is all that it tells
             continue
         digests[each] = json.loads(text)["policy"]["digest"]
@@ -111,6 +122,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--smtp", required=True)
     parser.add_argument("--admin")
+    parser.add_argument("--admin-tls", action="store_true")
     parser.add_argument("--name", action="append", default=[])
     parser.add_argument("--proxy", action="store_true")
     parser.add_argument("--certificate", action="store_true")

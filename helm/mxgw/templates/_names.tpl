@@ -67,6 +67,37 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- if include "mxgw.hostNetwork" . -}}{{ .Values.exposure.port }}{{- else -}}2525{{- end -}}
 {{- end -}}
 
+{{/* Where the admin port listens; empty: on the host's own address, which comes by a variable. */}}
+{{- define "mxgw.adminHost" -}}
+{{- if eq .Values.admin.address "host" -}}
+{{- else if .Values.admin.address -}}
+{{ .Values.admin.address }}
+{{- else if include "mxgw.hostNetwork" . -}}
+127.0.0.1
+{{- else -}}
+{{- /* probes ask the pod's own address, which is of the first family */ -}}
+{{ ternary "0.0.0.0" "::" (eq (first .Values.listenFamilies) "IPv4") }}
+{{- end -}}
+{{- end -}}
+
+{{/* The admin port speaks HTTPS. */}}
+{{- define "mxgw.adminTls" -}}
+{{- if dig "admin" "certificate" "" .Values.settings -}}true{{- end -}}
+{{- end -}}
+
+{{/* What the probes ask, but for the path. */}}
+{{- define "mxgw.probed" -}}
+port: admin
+{{- with include "mxgw.adminHost" . }}
+{{- if not (has . (list "0.0.0.0" "::")) }}
+host: {{ . | quote }}
+{{- end }}
+{{- end }}
+{{- if include "mxgw.adminTls" . }}
+scheme: HTTPS
+{{- end }}
+{{- end -}}
+
 {{/* Everything that no schema can say. */}}
 {{- define "mxgw.checked" -}}
 {{- $v := .Values -}}
@@ -99,8 +130,14 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- fail "tls.certificate.dnsNames: the chart does not know the hosts' names" -}}
 {{- end -}}
 {{- if and $v.arc.existingSecret (not (and $v.arc.domain $v.arc.selector)) -}}{{- fail "arc: domain and selector belong to the key" -}}{{- end -}}
-{{- if and (eq $v.exposure.mode "hostNetwork") (or $v.metrics.serviceMonitor.enabled $v.metrics.podMonitor.enabled) (not $v.settings.admin) -}}
-{{- fail "metrics: with hostNetwork the admin port is on 127.0.0.1; say with settings.admin.address which address of the host Prometheus may reach" -}}
+{{- if dig "admin" "address" "" $v.settings -}}
+{{- fail "settings.admin.address: say it with admin.address and admin.port, which the probes follow" -}}
+{{- end -}}
+{{- if and (eq $v.admin.address "host") (ne $v.exposure.mode "hostNetwork") -}}
+{{- fail "admin.address: host is for exposure.mode: hostNetwork; other pods have an address of their own" -}}
+{{- end -}}
+{{- if and (or $v.metrics.serviceMonitor.enabled $v.metrics.podMonitor.enabled) (has (include "mxgw.adminHost" .) (list "127.0.0.1" "::1")) -}}
+{{- fail "metrics: the admin port is on a loopback address, where Prometheus does not reach it; with hostNetwork take admin.address: host" -}}
 {{- end -}}
 {{- if and $v.policy.inline $v.policy.existingConfigMap -}}{{- fail "policy: inline and existingConfigMap exclude each other" -}}{{- end -}}
 {{- end -}}

@@ -81,6 +81,12 @@ spec:
         # the name in the cluster, of each pod its own; `hostname` may be one for all
         - name: MXGW_NODE
           valueFrom: {fieldRef: {fieldPath: {{ eq $v.kind "Deployment" | ternary "metadata.name" "spec.nodeName" }}}}
+        {{- if not (include "mxgw.adminHost" .) }}
+        - name: HOST_IP
+          valueFrom: {fieldRef: {fieldPath: status.hostIP}}
+        - name: MXGW_ADMIN_ADDRESS
+          value: "[$(HOST_IP)]:{{ $v.admin.port }}"
+        {{- end }}
         {{- with $v.hostname.suffix }}
         - name: MXGW_HOSTNAME
           value: $(NODE_NAME){{ . }}
@@ -112,8 +118,7 @@ spec:
           hostPort: {{ $v.admin.port }}
           {{- end }}
           protocol: TCP
-      {{- $target := dict "port" "admin" -}}
-      {{- if $host -}}{{- $target = dict "port" "admin" "host" "127.0.0.1" -}}{{- end }}
+      {{- $target := include "mxgw.probed" . | fromYaml }}
       startupProbe:
         httpGet: {{- merge (dict "path" "/readyz") $target | toYaml | nindent 10 }}
         {{- toYaml $v.probes.startup | nindent 8 }}

@@ -11,11 +11,13 @@
   {{- end -}}
   {{- $listeners = append $listeners $listener -}}
 {{- end -}}
-{{- $admin := printf "%s:%v" (ternary "127.0.0.1" "0.0.0.0" (eq (include "mxgw.hostNetwork" .root) "true")) $v.admin.port -}}
+{{- $host := include "mxgw.adminHost" .root -}}
+{{- $admin := dict -}}
+{{- if $host -}}{{- $_ := set $admin "address" (printf (ternary "[%s]:%v" "%s:%v" (contains ":" $host)) $host $v.admin.port) -}}{{- end -}}
 {{- $settings := dict
   "listeners" $listeners
   "routes" $v.routes
-  "admin" (dict "address" $admin)
+  "admin" $admin
   "state_dir" "/var/lib/mxgw"
   "spool_dir" "/tmp"
   "workers" $v.workers
