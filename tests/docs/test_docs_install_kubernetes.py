@@ -60,6 +60,18 @@ def test_the_values_make_sound_objects_and_settings(number: int, tmp_path: Path)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_who_reads_the_metrics_may() -> None:
+    """A monitor whose reader the network policy keeps out is a target that is down."""
+    *_, further = [yaml.safe_load(text) for text in blocks("yaml")]
+    assert further["metrics"]["serviceMonitor"]["enabled"]
+    for values in whole():
+        objects = rendered(values, release=RELEASE)
+        if any(each["kind"] == "ServiceMonitor" for each in objects):
+            (policy,) = [each for each in objects if each["kind"] == "NetworkPolicy"]
+            (admin,) = [rule for rule in policy["spec"]["ingress"] if rule["ports"][0]["port"] == "admin"]
+            assert [each for each in admin["from"] if "namespaceSelector" in each]
+
+
 def test_the_secrets_that_the_page_makes_are_those_that_the_pods_want() -> None:
     made: dict[str, set[str]] = {}
     for words in commands("kubectl"):

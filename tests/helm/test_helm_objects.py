@@ -196,7 +196,9 @@ def test_only_balancers_reach_a_proxy_listener_and_only_the_named_read_the_admin
     smtp, admin = policy["ingress"]
     assert [each["ipBlock"]["cidr"] for each in smtp["from"][:3]] == CI["proxy"]["proxyProtocol"]["trusted"]
     assert smtp["from"][3]["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "test"
-    assert len(admin["from"]) == 1
+    assert [set(each) for each in admin["from"]] == [{"podSelector"}, {"namespaceSelector"}]
+    alone = one(rendered(merged(CI["proxy"], {"networkPolicy": {"metricsFrom": []}})), "NetworkPolicy")["spec"]["ingress"][1]
+    assert [set(each) for each in alone["from"]] == [{"podSelector"}]
     open_to_all, admin = one(OBJECTS["loadbalancer"], "NetworkPolicy")["spec"]["ingress"]
     assert "from" not in open_to_all
     assert len(admin["from"]) == 2

@@ -177,6 +177,11 @@ def test_the_notes_say_what_to_do_next_and_what_should_not_stay_so() -> None:
     assert "do not see who their clients are" in notes(merged(CI["trial"], hidden))
     assert "redis.mode is none" in notes(merged(CI["trial"], {"redis": {"mode": "none"}}))
     assert "WARNING" not in notes(CI["loadbalancer"])
+    assert "WARNING" not in notes(CI["proxy"])
+    assert "keeps Prometheus out" in notes(merged(CI["proxy"], {"networkPolicy": {"metricsFrom": []}}))
+    assert "keeps Prometheus out" not in notes(
+        merged(CI["hostnetwork"], {"admin": {"address": "host"}, "metrics": {"podMonitor": {"enabled": True}}})
+    )
 
 
 def test_the_version_is_the_applications() -> None:
