@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import Counter as Bag
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Final
 
 from gateway.checks.charges import (
@@ -61,6 +63,7 @@ class Accounts:
         self._here: Bag[str] = Bag()
         self._leases: dict[str, float] = {}
         self._changed: set[str] = set()
+        self._renew_at = 0.0
         self._books: dict[tuple[Tally, str, float], float] = {}
         self._wake = asyncio.Event()
 
@@ -86,6 +89,9 @@ class Accounts:
         for by, whom, key in _held_by(client):
             if self._here[key]:
                 self._leases[key] = lease
+                if (renew_at := time.monotonic() + lease / 3) < self._renew_at:
+                    self._renew_at = renew_at
+                    self._wake.set()
                 found.append(Held(by, whom, self._said(key)))
         return found
 
@@ -138,12 +144,13 @@ class Accounts:
         await Agent((Duty("accounts", GATHER_SECONDS, self._turn),)).run()
 
     async def _turn(self) -> None:
-        patience = min((RENEW_SECONDS, *(lease / 3 for lease in self._leases.values())))
-        try:
-            async with asyncio.timeout(patience):
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, self._renew_at - time.monotonic())):
                 await self._wake.wait()
-        except TimeoutError:
+        # on a busy worker the wait never runs out
+        if (now := time.monotonic()) >= self._renew_at:
             self._changed.update(self._leases)
+            self._renew_at = now + min((RENEW_SECONDS, *(lease / 3 for lease in self._leases.values())))
         await asyncio.sleep(GATHER_SECONDS)
         await self.flush()
 
@@ -160,7 +167,9 @@ class Accounts:
                 await self._store.count(call)
             except PortFailure as failure:
                 log.debug("accounts not carried: %s", failure)
-                self._not_taken(call)
+                # the rest is not tried, lest a store that hangs costs its time for each call
+                self._not_taken(counters[start:])
+                break
         for key in changed - self._changed:
             if key not in self._here:
                 self._leases.pop(key, None)
@@ -173,7 +182,8 @@ class Accounts:
             key = (counter.tally, counter.key, counter.window)
             if counter.tally is Tally.DECAY and len(self._books) < MOST:
                 self._books[key] = self._books.get(key, 0.0) + counter.amount
-            elif counter.tally is Tally.HELD:
+            elif counter.tally is Tally.HELD and counter.key in self._here:
+                # of sessions that have ended the lease runs out by itself
                 self._changed.add(counter.key)
 
     async def close(self) -> None:

@@ -26,7 +26,7 @@ from gateway.ports import Ports
 from gateway.ports.failure import PortFailure
 from gateway.ports.mailstore import Known, RecipientStatus
 from gateway.ports.presence import Alone, Limiter, Presence
-from gateway.ports.store import Counter, Store
+from gateway.ports.store import Counter, Store, Tally
 
 DAY = 86400.0
 NONE = {"connections": 0, "messages": 0, "recipients": 0, "errors": 0, "sessions": 0, "window": DAY}
@@ -300,3 +300,41 @@ async def test_counters_are_charged_once_each(store: MemoryStore) -> None:
     accounts.note([Counter("a", 1, DAY), Counter("a", 2.5, DAY)])
     await accounts.flush()
     assert await store.count([Counter("a", 0, DAY)]) == (4.5,)
+
+
+class Telling(MemoryStore):
+    """A store that notes the sessions it is told."""
+
+    def __init__(self) -> None:
+        super().__init__(SystemClock())
+        self.told: list[tuple[str, float]] = []
+
+    async def count(self, counters: Sequence[Counter]) -> tuple[float, ...]:
+        self.told += [(counter.key, counter.amount) for counter in counters if counter.tally is Tally.HELD]
+        return await super().count(counters)
+
+
+async def test_sessions_are_renewed_also_by_a_worker_that_is_never_idle() -> None:
+    store, client = Telling(), ip_address("192.0.2.1")
+    accounts = accounts_with(store, "mx1", limits())
+    work = asyncio.create_task(accounts.run())
+    accounts.enter(client)
+    accounts.held(client, 0.5)
+    async with asyncio.timeout(10):
+        while store.told.count(("sessions:client:192.0.2.1", 1)) < 3:
+            accounts.note([Counter("a", 1, DAY)])
+            await asyncio.sleep(0.01)
+    work.cancel()
+
+
+async def test_while_the_store_is_out_sessions_that_have_ended_are_forgotten() -> None:
+    accounts = accounts_with(BrokenStore(), "mx1", limits())
+    for last in range(256):
+        client = ip_address(f"192.0.2.{last}")
+        accounts.enter(client)
+        accounts.held(client, 60)
+        if last:
+            accounts.leave(client)
+    await accounts.flush()
+    assert set(accounts._leases) == {"sessions:client:192.0.2.0", "sessions:network:192.0.2.0/24"}
+    assert accounts._changed == {"sessions:network:192.0.2.0/24"}
