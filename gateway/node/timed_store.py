@@ -70,9 +70,12 @@ class TimedStore:
         await self._inner.close()
 
     async def _timed(self, op: str, call: Awaitable[T]) -> T:
-        started, result = time.perf_counter(), "ok"
+        # an asker that is cancelled has run out of time
+        started, result = time.perf_counter(), "budget"
         try:
-            return await within_budget(call)
+            answer = await within_budget(call)
+            result = "ok"
+            return answer
         except PortFailure as failure:
             result = failure.cause.why.value
             raise

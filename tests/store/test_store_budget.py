@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,15 @@ async def test_concurrent_calls_are_one_wait_and_the_next_decision_has_its_own()
     with one_decision(0.3):
         await check(1)
     assert calls[-1] == ("get", "ok")
+
+
+async def test_a_call_that_is_cut_off_from_outside_is_not_ok() -> None:
+    store, calls = told(Slow(Clock()))
+    for decision in (nullcontext(), one_decision(0.3)):
+        with decision, pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await store.get("a")
+    assert calls == [("get", "budget")] * 2
 
 
 async def test_what_is_no_decision_has_the_time_of_its_call() -> None:
