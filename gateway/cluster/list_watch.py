@@ -122,6 +122,7 @@ class ListWatch:
         self._leads = False
         self._alone = False
         self._next = 0.0
+        self._ahead = 0.0
         self._tally = Tally()
         self._tally_read = False
         self._tally_written = ""
@@ -145,6 +146,8 @@ class ListWatch:
         """Read the board, hold or take the lease, tell. Raises PortFailure."""
         try:
             entries = await self._board.entries(PLACE)
+            # times that all nodes read are by the board's clock
+            self._ahead = await self._board.now() - self._clock.now()
             led, self._leads = self._leads, await self._lease()
             self._alone = False
         except PortFailure:
@@ -178,6 +181,9 @@ class ListWatch:
             for mine in (self._node, f"{self._node} {_UNFIT}"):
                 await self._board.swap(_LEASE, "leader", mine, None)
 
+    def _now(self) -> float:
+        return self._clock.now() + self._ahead
+
     # ---- looks
 
     async def check(self) -> None:
@@ -206,7 +212,7 @@ class ListWatch:
         return Look(DISABLED, HIT_RATIO) if seen.state == OK and name in self._shares_out else seen
 
     async def _found(self, name: str, seen: Look, back_after: int) -> None:
-        now = self._clock.now()
+        now = self._now()
         if not self.leads:
             self._own[name] = after(self._own.get(name), seen, now, self._node, back_after)
             return
@@ -226,14 +232,14 @@ class ListWatch:
 
     def hear(self, said: Mapping[str, Any]) -> None:
         """A worker's counts of clients: {asked: {list: n}, hits: {list: n}}."""
-        self._tally.add(said["asked"], said["hits"], self._clock.now(), self._watched().settings.hit_window)
+        self._tally.add(said["asked"], said["hits"], self._now(), self._watched().settings.hit_window)
 
     async def hits(self) -> None:
         """Share our counts, and hold the newest against the mean. Raises PortFailure."""
         watched = self._watched()
         if not watched.sites or not watched.settings.watch:
             return
-        now, window = self._clock.now(), watched.settings.hit_window
+        now, window = self._now(), watched.settings.hit_window
         out = [zone.name for zone in watched.zones if self.state(zone.name).state == DISABLED]
         try:
             if not self._tally_read:
@@ -284,7 +290,7 @@ class ListWatch:
             if (before.state, before.reason) != (state.state, state.reason):
                 self._warned.discard(name)
                 self._tell_people(name, state)
-            elif state.state == DEGRADED and name not in self._warned and self._clock.now() > state.since + _QUIET:
+            elif state.state == DEGRADED and name not in self._warned and self._now() > state.since + _QUIET:
                 self._warned.add(name)
                 log.warning("list %s has been degraded for a while: %s", name, state.reason, extra=_extra(name, state))
         self._said = states

@@ -253,3 +253,28 @@ async def test_a_list_without_test_points_is_told_as_a_warning_after_ten_minutes
     await cluster.pass_seconds(30)
     assert [record.levelname for record in caplog.records] == ["INFO", "WARNING"]
     assert cluster.nodes[0].state == "degraded:no-test-point"
+
+
+class AheadClock:
+    """A host whose clock is two days ahead."""
+
+    def __init__(self, clock: HandClock) -> None:
+        self._clock = clock
+
+    def now(self) -> float:
+        return self._clock.now() + 2 * 86400
+
+    def monotonic(self) -> float:
+        return self._clock.monotonic()
+
+
+async def test_a_leader_whose_clock_is_ahead_keeps_no_list_out_for_longer() -> None:
+    cluster = Cluster(2)
+    cluster.nodes[0].watch._clock = AheadClock(cluster.clock)
+    await cluster.pass_seconds(5)
+    assert cluster.leader is cluster.nodes[0]
+    cluster.answer(WORLD)
+    await cluster.until("disabled:lists-the-world", cluster.nodes, 60)
+    cluster.leader.alive = False
+    cluster.answer(SOUND)
+    await cluster.until("ok", cluster.nodes[1:], 500)
