@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, Protocol
 
 from gateway.delivery import requiretls, xclient
@@ -24,7 +24,7 @@ from gateway.mail.finding import Cause, Why
 from gateway.mail.message import OutgoingMessage
 from gateway.mail.transaction import Envelope, Transaction
 from gateway.ports.failure import PortFailure
-from gateway.ports.mailstore import Handover, RecipientResult
+from gateway.ports.mailstore import DeliveryResult, Handover, RecipientResult
 
 Results = dict[Mailbox, RecipientResult]
 
@@ -60,27 +60,27 @@ def result_of(reply: ServerReply) -> RecipientResult:
 
 async def hand_over(
     session: Session, tx: Transaction, message: OutgoingMessage, deadline: Deadline, after_dot: AfterDot
-) -> tuple[Mapping[Mailbox, RecipientResult], dict[str, float]]:
-    """All of it. Returns a result for each recipient and seconds by phase. Raises PortFailure: nothing was taken."""
+) -> DeliveryResult:
+    """All of it; the name of the mailstore is left open. Raises PortFailure: nothing was taken."""
     started = time.perf_counter()
     envelope = tx.envelope
     assert envelope is not None
     await session.introduce(xclient.attributes(tx), deadline)
     parameters = await _parameters(session, envelope, message)
     if isinstance(parameters, RecipientResult):
-        return dict.fromkeys(envelope.recipients, parameters), {}
+        return DeliveryResult("", dict.fromkeys(envelope.recipients, parameters), lacking=True)
     results, data = await _envelope(session, envelope, parameters, deadline)
     timings = {"envelope": time.perf_counter() - started}
     accepted = [mailbox for mailbox in envelope.recipients if mailbox not in results]
     if data is None or data.code != 354:
         for mailbox in accepted:
             results[mailbox] = result_of(data) if data else RecipientResult(Handover.DEFERRED)
-        return results, timings
+        return DeliveryResult("", results, timings)
     if not accepted:
         # DATA went out with the envelope and nobody is left: RFC 2920 section 3.1 wants the dot
         await session.command(b".\r\n", deadline)
         session.dirty = False
-        return results, timings
+        return DeliveryResult("", results, timings)
     started = time.perf_counter()
     early = await _content(session, message, deadline)
     if early:
@@ -88,7 +88,7 @@ async def hand_over(
     else:
         await _dot(session, accepted, deadline, after_dot, results)
     timings["content"] = time.perf_counter() - started
-    return results, timings
+    return DeliveryResult("", results, timings)
 
 
 async def _parameters(session: Session, envelope: Envelope, message: OutgoingMessage) -> bytes | RecipientResult:

@@ -23,7 +23,7 @@ from gateway.delivery.ledger import DeliveryLedger
 from gateway.delivery.requiretls import keeps
 from gateway.delivery.wire import ClosingReply
 from gateway.mail.address import Mailbox
-from gateway.mail.finding import Cause, Why
+from gateway.mail.finding import Why
 from gateway.mail.message import OutgoingMessage
 from gateway.mail.transaction import Transaction
 from gateway.ports.failure import PortFailure
@@ -155,14 +155,13 @@ class Router:
             raise ValueError(f"{tx.id}: a hand-over needs recipients")
         route = self.route_for(envelope.recipients[0].domain)
         end = time.monotonic() + budget
-        cause = Cause("mailstore", Why.REFUSED, f"no route for {envelope.recipients[0].domain}")
-        failed = RecipientResult(Handover.DEFERRED, cause=cause)
         used = ""
+        failed: RecipientResult | None = None
+        lacking: DeliveryResult | None = None
         for mailstore in route.order(self._chance) if route else ():
             left = end - time.monotonic()
             if left <= 0:
-                if not used:
-                    failed = _unserved(PortFailure("mailstore", Why.BUDGET, "spent before the hand-over"))
+                failed = failed or _unserved(PortFailure("mailstore", Why.BUDGET, "nothing left for the hand-over"))
                 break
             used, started = mailstore.name, time.monotonic()
             try:
@@ -176,7 +175,14 @@ class Router:
                 log.warning("%s: %s took nothing: %s", tx.id, used, cause)
                 continue
             self._observer.mailstore_attempt(used, worst(result).value, time.monotonic() - started)
-            return result
+            if not result.lacking:
+                return result
+            lacking = result
+        if lacking and not failed:
+            return lacking  # for good: no mailstore of the route can take it; where one did not answer, it might
+        failed = failed or _unserved(
+            PortFailure("mailstore", Why.REFUSED, f"no route for {envelope.recipients[0].domain}")
+        )
         return DeliveryResult(used, dict.fromkeys(envelope.recipients, failed))
 
     def listed(self, domain: str) -> bool:

@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 from gateway.delivery import requiretls, xclient
 from gateway.delivery.breaker import Health, Standing
@@ -119,8 +120,8 @@ class RelayMailstore:
             connected = time.perf_counter() - started
             self._learn(session)
             with _stale_noticed(session, fresh):
-                results, timings = await hand_over(session, tx, message, deadline, self._after_dot)
-        return DeliveryResult(self.name, results, {"connect": connected, **timings})
+                told = await hand_over(session, tx, message, deadline, self._after_dot)
+        return replace(told, mailstore=self.name, timings={"connect": connected, **told.timings})
 
     async def recipient(self, mailbox: Mailbox) -> RecipientStatus:
         """MAIL FROM:<>, RCPT, RSET. A 5yz which does not say that the mailbox is unknown (such as 5.7.1) leaves it

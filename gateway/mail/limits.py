@@ -86,7 +86,7 @@ MAILSTORE_CONNECT: Final = 5.0
 MAILSTORE_COMMAND: Final = 15.0
 MAILSTORE_DOT: Final = 45.0
 MAILSTORE_DOT_LEAST: Final = 5.0
-"""With less time left for the reply to the final dot, the dot is not sent: a reply nobody waits for makes duplicates."""
+"""With less left for the reply to the final dot, the dot is not sent: a reply nobody waits for makes duplicates."""
 
 
 @dataclass(frozen=True, slots=True)

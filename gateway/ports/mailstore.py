@@ -73,13 +73,15 @@ class RecipientResult:
 class DeliveryResult:
     """Results of all recipients, the mailstore that was used ('': none), and seconds by phase (connect, envelope,
     content). ledger: what was special about the ledger, for the record: delivered-before, busy, unavailable or ''.
-    receipt: the key under which the ledger keeps the delivered recipients, or ''."""
+    receipt: the key under which the ledger keeps the delivered recipients, or ''. lacking: the mailstore was not
+    offered the message, since it has not the extension that it needs; another one may."""
 
     mailstore: str
     results: Mapping[Mailbox, RecipientResult]
     timings: Mapping[str, float] = field(default_factory=dict)
     ledger: str = ""
     receipt: str = ""
+    lacking: bool = False
 
 
 class Mailstore(Protocol):

@@ -32,6 +32,6 @@ async def test_connection_lost_between_the_replies_leaves_only_the_rest_unknown(
 async def test_unix_socket(tmp_path: Path) -> None:
     async with scripted(lmtp=True, path=str(tmp_path / "s")) as store:
         mailstore = open_mailstore(MailstoreUrl.parse(f"lmtp+unix:{tmp_path}/s"), "mx.test")
-        result = await mailstore.deliver(transaction(ANN), outgoing(), 5)
+        result = await mailstore.deliver(transaction(ANN), outgoing(), 30)
         assert result.results[ANN].handover is Handover.DELIVERED
         assert len(store.contents) == 1

@@ -43,6 +43,23 @@ async def test_no_failover_after_the_dot_nor_after_a_refusal() -> None:
         assert second.sessions == []
 
 
+async def test_a_mailstore_that_lacks_an_extension_leaves_the_message_to_the_next_and_refuses_only_where_all_lack_it() -> None:
+    eight = outgoing("A: b\r\n\r\n\u00e4\r\n".encode())
+    async with scripted() as closed:
+        dead = closed.port
+    async with scripted({"EHLO": "250-old\n250 PIPELINING"}) as old, scripted() as new:
+        for ports, wanted in (
+            ((old.port, new.port), Handover.DELIVERED),
+            ((old.port, dead), Handover.DEFERRED),
+            ((dead, old.port), Handover.DEFERRED),
+            ((old.port, old.port), Handover.REFUSED),
+        ):
+            router = Router([Route(("example.com",), tuple(relay(port) for port in ports))])
+            assert (await router.deliver(transaction(ANN), eight, 10)).results[ANN].handover is wanted, ports
+            await router.close()
+        assert not [line for line in old.commands if line.startswith("MAIL")]
+
+
 async def test_nobody_answers_is_deferred_with_the_cause() -> None:
     async with scripted() as store:
         port = store.port
