@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -228,15 +229,18 @@ def test_a_change_of_the_settings_replaces_the_pods_and_a_new_label_does_not() -
 
 
 def test_the_alerts_find_their_targets() -> None:
-    """The job is the value of a label that the Service and the pods carry; the rules look for it."""
+    """The rules look for the job by its name, whatever the objects are called; each release has one of its own."""
     for name, kind in (("loadbalancer", "ServiceMonitor"), ("proxy", "PodMonitor")):
         monitor = one(OBJECTS[name], kind)["spec"]
-        assert monitor["jobLabel"] == "app.kubernetes.io/name"
+        for change, job in (({}, FULL), ({"nameOverride": "edge"}, "mxgw-mx-edge"), ({"fullnameOverride": "in"}, "mxgw-in")):
+            (found,) = [each for each in rendered(merged(CI[name], change)) if each["kind"] == kind]
+            (endpoint,) = found["spec"].get("endpoints") or found["spec"]["podMetricsEndpoints"]
+            assert {"targetLabel": "job", "replacement": job} in endpoint["relabelings"]
+            assert re.fullmatch(".*mxgw.*", job)
         services = [one(OBJECTS[name], "Service", f"{FULL}-admin")["metadata"]["labels"]]
         labels = services if kind == "ServiceMonitor" else [workload(OBJECTS[name])["spec"]["template"]["metadata"]["labels"]]
         for each in labels:
             assert monitor["selector"]["matchLabels"].items() <= each.items()
-            assert "mxgw" in each["app.kubernetes.io/name"]
 
 
 def test_rules_and_dashboards_of_the_folder_are_taken(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ ALERTS = PROMETHEUS / "mxgw-alerts.yaml"
 RECORDING = PROMETHEUS / "mxgw-recording.yaml"
 TESTS = sorted((PROMETHEUS / "tests").glob("*.yaml"))
 DASHBOARD = ROOT / "deploy/grafana/mxgw.json"
-OUTER = {"instance", "job", "le", "node"}
+OUTER = {"instance", "job", "le", "namespace", "node"}
 """Labels that the reader of /metrics, or the histogram, brings."""
 ASKED_FOR = {
     "queue depth": "mxgw_inflight_deliveries",

@@ -49,6 +49,12 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- end -}}
 {{- end -}}
 
+{{/* The job in Prometheus: one for each release, and with a word in it that the alerts look for. */}}
+{{- define "mxgw.job" -}}
+{{- $full := include "mxgw.fullname" . -}}
+{{ contains "mxgw" $full | ternary $full (printf "mxgw-%s" $full) }}
+{{- end -}}
+
 {{/* Name of the Secret with certificate and key; empty: none. */}}
 {{- define "mxgw.tlsSecret" -}}
 {{- if .Values.tls.existingSecret -}}
