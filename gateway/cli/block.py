@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, TypeVar
 
-from gateway.cli.output import CommandError, config_argument, output_argument, settings_path, show_json
+from gateway.cli.output import CommandError, config_argument, output_argument, settings_path, show_json, unusable
 from gateway.cli.sysexits import DATAERR, OK, UNAVAILABLE, USAGE
 
 if TYPE_CHECKING:
@@ -92,11 +92,11 @@ def over_board(args: argparse.Namespace, work: Callable[[Board], Awaitable[T]]) 
         try:
             board = board_of(settings)
         except (ValueError, OSError) as error:
-            raise CommandError(DATAERR, str(error)) from error
+            raise unusable(error) from error
         try:
             return await work(board)
         except PortFailure as failure:
-            raise CommandError(UNAVAILABLE, str(failure)) from failure
+            raise CommandError(UNAVAILABLE, f"{failure}; {whose_store(args)}") from failure
         except NobodyThereError as error:
             raise nobody_there(args) from error
         except ValueError as error:
@@ -109,13 +109,17 @@ def over_board(args: argparse.Namespace, work: Callable[[Board], Awaitable[T]]) 
 
 def nobody_there(args: argparse.Namespace) -> CommandError:
     """No node is on the board: most often it is not the nodes' store. What to say, and 69."""
+    return CommandError(UNAVAILABLE, f"no node is on the board; start one (mxgw run), or else: {whose_store(args)}")
+
+
+def whose_store(args: argparse.Namespace) -> str:
+    """Which store these settings name, and where to correct it."""
     from gateway.config import load_settings
     from gateway.config.masking import masked
 
     path = settings_path(args.config)
     settings = load_settings(path, os.environ)
-    remedy = f"start one (mxgw run), or correct `store` ({settings.origin['store']}) of {path}"
-    return CommandError(UNAVAILABLE, f"no node is on the board of {masked(settings.store)}; {remedy}")
+    return f"`store` is {masked(settings.store)} ({settings.origin['store']}, settings {path})"
 
 
 def at(seconds: float) -> str:
@@ -134,12 +138,12 @@ def block_json(block: Block) -> dict[str, str]:
     }
 
 
-def seconds_of(text: str) -> float:
-    """A duration such as 4h, in seconds, or CommandError(64)."""
+def seconds_of(text: str, option: str = "--for") -> float:
+    """A duration such as 4h, in seconds, or CommandError(64) that names the option."""
     match = re.fullmatch(r"(\d+)([smhd])", text)
     seconds = float(int(match[1]) * _UNITS[match[2]]) if match else 0.0
     if not 0 < seconds <= _LONGEST:
-        raise CommandError(USAGE, f"--for {text}: a number and s, m, h or d, at most a year, such as 4h")
+        raise CommandError(USAGE, f"{option} {text}: a number and s, m, h or d, at most a year, such as 4h")
     return seconds
 
 

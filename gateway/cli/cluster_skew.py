@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     from gateway.evidence.tracking import Query
     from gateway.mail.visible import visible
 
-    since = time.time() - seconds_of(args.since)
+    since = time.time() - seconds_of(args.since, "--since")
     records = from_logs(args.log, since) if args.log else from_board(args, Query(), since, _MOST).records
     found = skew_of(records, args.by)
     shown = found.parties[: args.limit]

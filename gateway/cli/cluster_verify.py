@@ -16,7 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.cli.block import at, over_board
-from gateway.cli.output import CommandError, config_argument, output_argument, settings_path, show_columns, show_json
+from gateway.cli.output import (
+    CommandError,
+    config_argument,
+    output_argument,
+    settings_path,
+    show_columns,
+    show_json,
+    unusable,
+)
 from gateway.cli.sysexits import DATAERR, NEGATIVE, OK, TEMPFAIL, UNAVAILABLE, USAGE
 
 if TYPE_CHECKING:
@@ -63,7 +71,9 @@ def _text(path: Path) -> str:
     try:
         text = path.read_text(encoding="utf-8")
         found = [parse_line(line) for line in text.splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError, NotARecording) as error:
+    except (OSError, UnicodeDecodeError) as error:
+        raise unusable(error, path) from error
+    except NotARecording as error:
         raise CommandError(DATAERR, f"{path}: {error}") from error
     if not any(isinstance(one, Recording) for one in found):
         raise CommandError(DATAERR, f"{path}: no recordings")

@@ -1,7 +1,7 @@
 """``mxgw dns-records DOMAIN``: what to publish for a domain and the MX hosts, as the settings say it.
 
 MX, addresses, PTR, SPF, DMARC, TLS-RPT, MTA-STS and TLSA (of the current and the next key), in the form of a master
-file with absolute names, or JSON. DNS is not asked: ``mxgw check-domain`` compares.
+file with absolute names, or JSON; 1 where no route serves the domain. DNS is not asked: ``mxgw check-domain`` compares.
 
 Known gaps: see ``gateway.outside.records``.
 """
@@ -12,7 +12,7 @@ import argparse
 
 from gateway.cli.output import CommandError, config_argument, output_argument, show_json
 from gateway.cli.outward import domain_of, needed_settings
-from gateway.cli.sysexits import DATAERR, OK
+from gateway.cli.sysexits import DATAERR, NEGATIVE, OK
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,4 +51,4 @@ def run(args: argparse.Namespace) -> int:
         show_json("dns-records", values)
     else:
         print(zone_text(records, notes), end="")
-    return OK
+    return OK if serves(settings, domain) else NEGATIVE

@@ -24,8 +24,9 @@ from gateway.cli.output import (
     settings_path,
     show_columns,
     show_json,
+    unusable,
 )
-from gateway.cli.sysexits import DATAERR, NEGATIVE, OK, TEMPFAIL, UNAVAILABLE, USAGE
+from gateway.cli.sysexits import NEGATIVE, OK, TEMPFAIL, UNAVAILABLE, USAGE
 
 if TYPE_CHECKING:
     from gateway.config import Settings
@@ -84,7 +85,7 @@ def _mailstore(args: argparse.Namespace) -> int:
     try:
         probes = asyncio.run(probe_all(settings))
     except (ValueError, OSError) as error:
-        raise CommandError(DATAERR, str(error)) from error
+        raise unusable(error) from error
     if args.output == "json":
         show_json("doctor-mailstore", {"mailstores": [as_json(probe) for probe in probes]})
     else:
@@ -144,7 +145,7 @@ async def _ask(args: argparse.Namespace) -> list[Answer]:
             look_up=not args.only_targets,
         )
     except (ValueError, OSError) as error:
-        raise CommandError(DATAERR, str(error)) from error
+        raise unusable(error) from error
     hello = settings.hostname if settings else socket.gethostname()
     question = Question(hello, mailbox, reverse_path, args.timeout)
     try:

@@ -18,8 +18,16 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gateway.cli.output import CommandError, config_argument, output_argument, printable, show_columns, show_json
-from gateway.cli.sysexits import DATAERR, NEGATIVE, OK, TEMPFAIL, USAGE
+from gateway.cli.output import (
+    CommandError,
+    config_argument,
+    output_argument,
+    printable,
+    show_columns,
+    show_json,
+    unusable,
+)
+from gateway.cli.sysexits import NEGATIVE, OK, TEMPFAIL, USAGE
 
 if TYPE_CHECKING:
     from gateway.config import RouteSettings, Settings
@@ -86,7 +94,7 @@ def _request(args: argparse.Namespace) -> ExplainRequest:
         try:
             octets = re.sub(rb"\r\n|\r|\n", b"\r\n", args.file.read_bytes())
         except OSError as error:
-            raise CommandError(DATAERR, f"{args.file}: {error.strerror}") from error
+            raise unusable(error, args.file) from error
     literal = f"[IPv6:{ip}]" if ip.version == 6 else f"[{ip}]"
     utf8 = any(not str(mailbox).isascii() for mailbox in (reverse_path, *recipients))
     return ExplainRequest(ip, args.helo or literal, reverse_path, recipients, octets, tls=args.tls, smtputf8=utf8)
@@ -130,7 +138,7 @@ async def _explain(
                 lists = await lists_now(board_of(settings))
                 ports = replace(ports, blocks=await blocks_now(settings), lists=lists)
     except (ValueError, OSError) as error:
-        raise CommandError(DATAERR, str(error)) from error
+        raise unusable(error) from error
     try:
         return await explain(
             request,

@@ -27,8 +27,9 @@ from gateway.cli.output import (
     settings_path,
     show_columns,
     show_json,
+    unusable,
 )
-from gateway.cli.sysexits import DATAERR, NEGATIVE, OK, UNAVAILABLE, USAGE
+from gateway.cli.sysexits import NEGATIVE, OK, UNAVAILABLE, USAGE
 
 if TYPE_CHECKING:
     from gateway.cluster.greylist import Event
@@ -97,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
     except PortFailure as failure:
         raise CommandError(UNAVAILABLE, str(failure)) from failure
     except (ValueError, OSError) as error:
-        raise CommandError(DATAERR, str(error)) from error
+        raise unusable(error) from error
 
 
 async def _run(args: argparse.Namespace, settings: Settings) -> int:
@@ -219,7 +220,7 @@ def _compare_logs(args: argparse.Namespace) -> int:
     try:
         twice = firsts_twice(args.log, args.since)
     except OSError as error:
-        raise CommandError(DATAERR, str(error)) from error
+        raise unusable(error) from error
     if args.output == "json":
         show_json("greylist-logs", {"first_on_two_nodes": twice})
     else:

@@ -22,8 +22,9 @@ from gateway.cli.output import (
     settings_path,
     show_columns,
     show_json,
+    unusable,
 )
-from gateway.cli.sysexits import DATAERR, NEGATIVE, OK, UNAVAILABLE, USAGE
+from gateway.cli.sysexits import NEGATIVE, OK, UNAVAILABLE, USAGE
 
 if TYPE_CHECKING:
     from gateway.checks.charges import Charge
@@ -91,7 +92,7 @@ async def _used(args: argparse.Namespace) -> list[_Used]:
     try:
         store, _ = shared_store(settings)
     except (ValueError, OSError) as error:
-        raise CommandError(DATAERR, str(error)) from error
+        raise unusable(error) from error
     if args.kind == "reset":
         asked = [replace(one, counter=_forgetting(one.counter)) for one in asked if one.counter.tally is Tally.WINDOW]
     try:

@@ -1,7 +1,8 @@
 """``mxgw``: the table of commands, the exit codes, and the door through which every error leaves.
 
-Exit codes are those of sysexits(3): 0 fine, 1 ran well and the answer is no, 64 usage, 65 bad input, 69 not reachable,
-70 our fault, 75 try again, 78 settings or policy are wrong. A mistake of the operator never shows a traceback.
+Exit codes are those of sysexits(3): 0 fine, 1 ran well and the answer is no, 64 usage, 65 bad input, 66 no such file,
+69 not reachable, 70 our fault, 75 try again, 78 settings or policy are wrong. A mistake of the operator never shows a
+traceback.
 
 Known gaps: none.
 """

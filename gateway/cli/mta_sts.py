@@ -54,7 +54,7 @@ def _render(args: argparse.Namespace) -> int:
 
     policy = sts_policy(needed_settings(args))
     if policy is None:
-        raise CommandError(CONFIG, "the settings have no mta_sts")
+        raise CommandError(CONFIG, "the settings have no mta_sts; its keys are in docs/settings.md")
     if args.out is not None:
         file = args.out / PATH.removeprefix("/")
         try:

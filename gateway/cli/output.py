@@ -17,6 +17,8 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from gateway.cli.sysexits import DATAERR, NOINPUT
+
 if TYPE_CHECKING:
     from gateway.yamlfile import FaultsError
 
@@ -31,6 +33,22 @@ class CommandError(Exception):
     def __init__(self, code: int, text: str) -> None:
         self.code = code
         super().__init__(text)
+
+
+def cannot_read(what: object, error: OSError | UnicodeDecodeError) -> str:
+    """What to say of a file; the same words everywhere."""
+    why = (error.strerror or str(error)) if isinstance(error, OSError) else "it is not UTF-8"
+    return f"{what} cannot be read: {why}"
+
+
+def unusable(error: ValueError | OSError, what: object = None) -> CommandError:
+    """What was given cannot be used: 66 for a file that cannot be read, else 65. what: the file, where the error does
+    not name it."""
+    if isinstance(error, OSError) and (what or error.filename):
+        return CommandError(NOINPUT, cannot_read(what or error.filename, error))
+    if isinstance(error, UnicodeDecodeError):
+        return CommandError(DATAERR, cannot_read(what or "a file", error))
+    return CommandError(DATAERR, f"{what}: {error}" if what else str(error))
 
 
 class _Form(argparse.Action):

@@ -27,7 +27,7 @@ from gateway.cli.output import (
     show_columns,
     show_json,
 )
-from gateway.cli.sysexits import UNAVAILABLE, USAGE
+from gateway.cli.sysexits import NOINPUT, UNAVAILABLE, USAGE
 
 if TYPE_CHECKING:
     from gateway.config import Settings
@@ -161,7 +161,7 @@ def show_report(
 
 
 def readable(file: Path | None) -> Path | None:
-    """The file, or CommandError(64) where there is none."""
+    """The file, or CommandError(66) where there is none."""
     if file is not None and not file.is_file():
-        raise CommandError(USAGE, f"{file}: no such file")
+        raise CommandError(NOINPUT, f"{file} cannot be read: there is no such file")
     return file

@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gateway.cli.block import at, over_board, seconds_of
 from gateway.cli.output import CommandError, settings_path
 from gateway.cli.policy_shadow import show_tally, tally_json
-from gateway.cli.sysexits import DATAERR, USAGE
+from gateway.cli.sysexits import USAGE
 
 if TYPE_CHECKING:
     from gateway.cluster.journal import Found
@@ -88,31 +87,18 @@ def _settings(before: Policy, after: Policy) -> list[str]:
 def _asked(args: argparse.Namespace) -> float | None:
     """Since when, seconds since 1970; None: nothing was asked for."""
     if args.since is not None:
-        return time.time() - seconds_of(args.since)
+        return time.time() - seconds_of(args.since, "--since")
     return 0.0 if args.log else None
 
 
 def _effect(args: argparse.Namespace, since: float, before: Policy, after: Policy) -> tuple[Effect, int, Iterable[str]]:
+    from gateway.cli.track import from_logs
     from gateway.evidence.effect import effect_of
 
     if args.log:
-        return effect_of(_from_logs(args.log), after, [before], since), 0, ()
+        return effect_of(from_logs(args.log), after, [before], since), 0, ()
     found = _from_board(args, since)
     return effect_of(reversed(found.records), after, [before], since), found.missed, found.strangers
-
-
-def _from_logs(paths: Iterable[Path]) -> Iterable[Mapping[str, Any]]:
-    from gateway.cluster.journal import from_log
-
-    for path in paths:
-        try:
-            if str(path) == "-":
-                yield from from_log(sys.stdin)
-                continue
-            with path.open(encoding="utf-8", errors="surrogateescape") as file:
-                yield from from_log(file)
-        except OSError as error:
-            raise CommandError(DATAERR, f"{path}: {error.strerror}") from error
 
 
 def _from_board(args: argparse.Namespace, since: float) -> Found:

@@ -15,8 +15,15 @@ from typing import TYPE_CHECKING, Any
 from gateway.cli import policy_effect
 from gateway.cli.block import at, over_board, who
 from gateway.cli.cluster import node_named
-from gateway.cli.output import CommandError, config_argument, output_argument, show_columns, show_json
-from gateway.cli.sysexits import DATAERR, NEGATIVE, OK, TEMPFAIL, UNAVAILABLE
+from gateway.cli.output import (
+    CommandError,
+    cannot_read,
+    config_argument,
+    output_argument,
+    show_columns,
+    show_json,
+)
+from gateway.cli.sysexits import CONFIG, DATAERR, NEGATIVE, OK, TEMPFAIL, UNAVAILABLE
 
 if TYPE_CHECKING:
     from gateway.cluster.rollout import Generation, Rollout, State
@@ -78,7 +85,7 @@ def _push(args: argparse.Namespace) -> int:
     try:
         text = args.file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise CommandError(DATAERR, f"{args.file} cannot be read: {error}") from error
+        raise CommandError(CONFIG, cannot_read(args.file, error)) from error
     policy = load_text(text, args.file.name)
     number = _run_cases(args, policy)
     target = Generation(digest=policy.digest, name=args.file.name, reason=args.reason[:200], by=who())
@@ -97,7 +104,7 @@ def _push(args: argparse.Namespace) -> int:
 
 
 def _run_cases(args: argparse.Namespace, policy: Policy) -> int:
-    """How many cases there were for it. Raises CommandError where one fails."""
+    """How many cases there were for it. Raises CommandError where one fails, or those asked for are not there."""
     from gateway.policy.casefile import run_case_files
     from gateway.policy.load import load_packaged
 
@@ -106,8 +113,12 @@ def _run_cases(args: argparse.Namespace, policy: Policy) -> int:
     if folder is None:
         return 0
     paths = sorted(folder.rglob("*.yaml"))
+    if args.cases and not folder.is_dir():
+        raise CommandError(CONFIG, f"--cases {folder}: there is no such folder; nothing was pushed")
     policies = {name: load_packaged(name) for name in _PACKAGED} | {stem: policy}
     results = run_case_files(paths, policies)
+    if args.cases and not results:
+        raise CommandError(DATAERR, f"--cases {folder}: holds no case (*.yaml); nothing was pushed")
     failed = [result for result in results if not result.passed]
     if failed:
         raise CommandError(NEGATIVE, "\n".join([f"{len(failed)} cases fail; nothing was pushed", *map(str, failed)]))
@@ -148,7 +159,7 @@ def _rollback(args: argparse.Namespace) -> int:
 
 
 async def _begin(board: Board, args: argparse.Namespace, target: Generation, bundle: Any) -> Rollout:
-    from gateway.cluster.membership import lost, members
+    from gateway.cluster.membership import NobodyThereError, lost, members
     from gateway.cluster.rollout import Rollout
     from gateway.cluster.rollout_board import UnderWay, begin
     from gateway.ports.failure import PortFailure
@@ -156,7 +167,9 @@ async def _begin(board: Board, args: argparse.Namespace, target: Generation, bun
     without = tuple([await node_named(board, name) for name in args.without])
     live, silent = set(await members(board)), set(await lost(board))
     if not live - set(without):
-        raise CommandError(UNAVAILABLE, "no node is on the board")
+        if not live:
+            raise NobodyThereError
+        raise CommandError(UNAVAILABLE, "no node is left: --without names all that live")
     if missing := sorted(silent - set(without)):
         raise CommandError(
             TEMPFAIL, f"{missing[0]} is silent, nobody knows what it serves; --without {missing[0]} where it is dead"

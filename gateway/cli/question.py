@@ -19,8 +19,8 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gateway.cli.output import CommandError, config_argument, output_argument, printable, show_columns
-from gateway.cli.sysexits import DATAERR, NEGATIVE, OK, TEMPFAIL, USAGE
+from gateway.cli.output import CommandError, config_argument, output_argument, printable, show_columns, unusable
+from gateway.cli.sysexits import NEGATIVE, OK, TEMPFAIL, USAGE
 
 if TYPE_CHECKING:
     from gateway.config import Settings
@@ -77,7 +77,7 @@ def answer(
     try:
         ports, asked = recorded_ports(settings, args.zone)
     except (ValueError, OSError) as error:
-        raise CommandError(DATAERR, str(error)) from error
+        raise unusable(error) from error
 
     async def run() -> Transaction:
         from gateway.checks import CHECKS
@@ -111,7 +111,7 @@ def message_of(path: Path) -> Message:
     try:
         octets = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
     except OSError as error:
-        raise CommandError(DATAERR, f"{path}: {error.strerror}") from error
+        raise unusable(error, path) from error
     return Message.parse(re.sub(rb"\r\n|\r|\n", b"\r\n", octets))
 
 

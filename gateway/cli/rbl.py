@@ -28,8 +28,9 @@ from gateway.cli.output import (
     settings_path,
     show_columns,
     show_json,
+    unusable,
 )
-from gateway.cli.sysexits import DATAERR, NEGATIVE, OK, TEMPFAIL, USAGE
+from gateway.cli.sysexits import NEGATIVE, OK, TEMPFAIL, USAGE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -85,7 +86,7 @@ async def _dns(args: argparse.Namespace, settings: Settings | None) -> AsyncIter
     try:
         dns = zone_or_net(settings, args.zone) if args.zone is not None else fresh_resolver(settings)
     except (ValueError, OSError) as error:
-        raise CommandError(DATAERR, str(error)) from error
+        raise unusable(error) from error
     try:
         yield dns
     finally:
@@ -180,7 +181,7 @@ async def _agreed(args: argparse.Namespace, settings: Settings | None) -> dict[s
     try:
         board = board_of(settings)
     except (ValueError, OSError) as error:
-        raise CommandError(DATAERR, str(error)) from error
+        raise unusable(error) from error
     try:
         return dict(await cluster_states(board))
     except PortFailure:

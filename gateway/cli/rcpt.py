@@ -25,8 +25,9 @@ from gateway.cli.output import (
     settings_path,
     show_columns,
     show_json,
+    unusable,
 )
-from gateway.cli.sysexits import DATAERR, NEGATIVE, OK, TEMPFAIL, UNAVAILABLE, USAGE
+from gateway.cli.sysexits import NEGATIVE, OK, TEMPFAIL, UNAVAILABLE, USAGE
 
 if TYPE_CHECKING:
     from gateway.checks.recipient_cache import Remembered
@@ -103,7 +104,7 @@ async def _check(args: argparse.Namespace, settings: Settings) -> int:
         router = router_for(settings)
         store, clock = shared_store(settings)
     except (ValueError, OSError) as error:
-        raise CommandError(DATAERR, str(error)) from error
+        raise unusable(error) from error
     try:
         route = router.route_for(mailbox.domain)
         if route is None:
@@ -156,7 +157,7 @@ async def _flush(args: argparse.Namespace, settings: Settings) -> int:
     try:
         store, clock = shared_store(settings)
     except (ValueError, OSError) as error:
-        raise CommandError(DATAERR, str(error)) from error
+        raise unusable(error) from error
     try:
         if mailbox is not None:
             await flush_address(store, mailbox)

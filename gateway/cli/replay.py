@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gateway.cli.output import CommandError, output_argument, show_columns, show_json
+from gateway.cli.output import CommandError, output_argument, show_columns, show_json, unusable
 from gateway.cli.sysexits import DATAERR, NEGATIVE, OK
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         text = sys.stdin.read() if str(args.journal) == "-" else args.journal.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise CommandError(DATAERR, f"{args.journal}: {error}") from error
+        raise unusable(error, args.journal) from error
     lines = text.splitlines()
     if args.id:
         lines = [line for line in lines if f'"qid":"{args.id}"' in line or "recorded-policy" in line[:60]]

@@ -21,8 +21,8 @@ from email.utils import formatdate, make_msgid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.cli.output import CommandError, output_argument, show_json
-from gateway.cli.sysexits import DATAERR, NEGATIVE, OK, TEMPFAIL, UNAVAILABLE, USAGE
+from gateway.cli.output import CommandError, output_argument, show_json, unusable
+from gateway.cli.sysexits import NEGATIVE, OK, TEMPFAIL, UNAVAILABLE, USAGE
 
 if TYPE_CHECKING:
     from gateway.mail.address import Mailbox
@@ -89,7 +89,7 @@ def _content(args: argparse.Namespace, author: Mailbox | None, recipients: Seque
         try:
             octets = args.file.read_bytes()
         except OSError as error:
-            raise CommandError(DATAERR, f"{args.file}: {error.strerror}") from error
+            raise unusable(error, args.file) from error
     else:
         message = EmailMessage(policy=SMTP.clone(utf8=any(not str(mailbox).isascii() for mailbox in recipients)))
         try:

@@ -10,6 +10,7 @@ NEGATIVE: Final = 1
 """The command ran well and the answer is no."""
 USAGE: Final = 64
 DATAERR: Final = 65
+NOINPUT: Final = 66
 UNAVAILABLE: Final = 69
 SOFTWARE: Final = 70
 TEMPFAIL: Final = 75

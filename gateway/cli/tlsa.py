@@ -30,7 +30,7 @@ from gateway.cli.outward import (
     show_report,
     with_dns,
 )
-from gateway.cli.sysexits import DATAERR, OK
+from gateway.cli.sysexits import CONFIG, DATAERR, OK
 
 if TYPE_CHECKING:
     from gateway.config import Settings
@@ -67,7 +67,7 @@ def _keys(args: argparse.Namespace, settings: Settings) -> OwnKeys:
     try:
         return own_keys(settings, readable(args.next_key))
     except ValueError as error:
-        raise CommandError(DATAERR, str(error)) from error
+        raise CommandError(DATAERR if settings.tls else CONFIG, str(error)) from error
 
 
 def _show(args: argparse.Namespace) -> int:

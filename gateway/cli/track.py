@@ -18,8 +18,16 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gateway.cli.block import over_board, seconds_of
-from gateway.cli.output import CommandError, config_argument, output_argument, settings_path, show_columns, show_json
+from gateway.cli.block import at, over_board, seconds_of
+from gateway.cli.output import (
+    CommandError,
+    config_argument,
+    output_argument,
+    settings_path,
+    show_columns,
+    show_json,
+    unusable,
+)
 from gateway.cli.sysexits import DATAERR, NEGATIVE, OK, USAGE
 
 if TYPE_CHECKING:
@@ -73,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     """Find and show."""
     from gateway.cluster.journal import Found
 
-    query, since = query_of(args), time.time() - seconds_of(args.since)
+    query, since = query_of(args), time.time() - seconds_of(args.since, "--since")
     if args.log:
         lines = [record for record in from_logs(args.log, since) if query.finds(record)]
         found = Found(lines[::-1][: args.limit], 0, frozenset())
@@ -113,7 +121,7 @@ def _about(found: Found) -> dict[str, Any]:
 
 def from_logs(paths: Iterable[Path], since: float = 0.0) -> Iterable[Mapping[str, Any]]:
     """Decision records of logs, oldest first in each. Raises CommandError."""
-    from gateway.cluster.journal import from_log
+    from gateway.cluster.journal import NotALogError, from_log
     from gateway.evidence.recorded import seconds_of as when
 
     for path in paths:
@@ -124,7 +132,10 @@ def from_logs(paths: Iterable[Path], since: float = 0.0) -> Iterable[Mapping[str
             with path.open(encoding="utf-8", errors="surrogateescape") as file:
                 yield from (record for record in from_log(file) if when(record["time"]) >= since)
         except OSError as error:
-            raise CommandError(DATAERR, f"{path}: {error.strerror}") from error
+            raise unusable(error, path) from error
+        except NotALogError as error:
+            what = "none of its lines is of a node's log (log.format: json)"
+            raise CommandError(DATAERR, f"{path}: {what}") from error
         except (ValueError, KeyError) as error:
             raise CommandError(DATAERR, f"{path}: a record has no time: {error}") from error
 

@@ -85,7 +85,8 @@ def page_of(line: Line, seal: Seal) -> Page | None:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """records: newest first. missed: left out by nodes. strangers: nodes whose lines nobody here can read."""
+    """records: newest first. missed: left out by nodes. strangers: nodes whose lines nobody here can read. oldest: when
+    the board's oldest line was written, where it was asked for older ones; 0: it has none; None: it reaches further."""
 
     records: Sequence[Mapping[str, Any]]
     missed: int
@@ -115,7 +116,7 @@ async def decisions(
                 continue
             missed += page.missed
             records += [record for record in reversed(page.records) if wanted(record)]
-    return Found(records[:most], missed, frozenset(strangers))
+    return Found(records[:most], missed, frozenset(strangers), None if len(records) >= most else oldest)
 
 
 class DecisionDuty:
@@ -208,7 +209,8 @@ class Gatherer:
 
 
 def from_log(lines: Iterable[str]) -> Iterable[Mapping[str, Any]]:
-    """The decision records among the lines of a node's JSON log."""
+    """The decision records among the lines of a node's JSON log. At its end NotALogError, where no line was JSON."""
+    strange = known = False
     for line in lines:
         try:
             said = json.loads(line)
@@ -216,3 +218,11 @@ def from_log(lines: Iterable[str]) -> Iterable[Mapping[str, Any]]:
             continue  # a line for people, or one that is cut
         if isinstance(said, dict) and said.get("event") in ("transaction", "reject") and "verdict" in said:
             yield said
+class NotALogError(Exception):
+    """No line of it is a node's JSON."""
+
+
+            strange = strange or bool(line.strip())
+        known = True
+    if strange and not known:
+        raise NotALogError

@@ -93,7 +93,7 @@ def beside(url: str, folder: Path | None) -> str:
         return url
     head, question, query = url.partition("?")
     scheme, _, path = head.partition(":")
-    if scheme == "maildir" and path.startswith("."):
+    if scheme == "maildir" and path and not path.startswith("/"):
         head = f"maildir:{os.path.normpath(folder / path)}"
     words = [word.partition("=") for word in query.split("&")]
     query = "&".join(

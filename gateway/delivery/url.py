@@ -162,7 +162,7 @@ def _host_and_port(text: str, parts: SplitResult) -> tuple[str, int]:
 def _absolute_path(text: str, parts: SplitResult) -> str:
     path = unquote(parts.path)
     if parts.netloc or not path.startswith("/") or "\0" in path:
-        raise ValueError(f"{text!r}: write an absolute path, {parts.scheme}:/path")
+        raise ValueError(f"{text!r} has no absolute path; write {parts.scheme}:/path")
     return path
 
 

@@ -38,6 +38,7 @@ def served_for(pairs: Sequence[PemPair], host: str) -> tuple[PemPair, ...]:
 
 def own_keys(settings: Settings, next_key: Path | None = None) -> OwnKeys:
     """next_key: in place of the settings'. Raises ValueError for a file that cannot be used."""
+    upcoming = _next(next_key or (settings.tls.next_key if settings.tls else None))
     if settings.tls is None:
         raise ValueError("the settings name no certificate (tls), so there is no key to publish")
     pairs = [read_pair(*files) for files in settings.tls.pairs]
@@ -45,7 +46,7 @@ def own_keys(settings: Settings, next_key: Path | None = None) -> OwnKeys:
     for host in dict.fromkeys(mx.host for mx in mx_hosts(settings)):
         ours = served_for(pairs, host) if host == settings.hostname else pairs_for(pairs, host)
         current[host] = tuple(of_pem(pair.certificate) for pair in ours)
-    return OwnKeys(current, _next(next_key or settings.tls.next_key))
+    return OwnKeys(current, upcoming)
 
 
 def _next(file: Path | None) -> Tlsa | None:

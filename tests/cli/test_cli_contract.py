@@ -50,6 +50,7 @@ Each command says the same of itself with `--help`, and each example is run by a
 | 1 | ran well, and the answer is no: something differs, is listed, is wrong |
 | 64 | the command line is wrong |
 | 65 | what was given (a file, an address) cannot be used |
+| 66 | a file that was given cannot be read; settings and policies: 78 |
 | 69 | a node, Redis, DNS or a mailstore cannot be reached |
 | 70 | a defect of ours: please report it with the traceback |
 | 75 | try again: nobody can say now |
@@ -166,7 +167,7 @@ def test_a_terminal_gets_a_table_within_its_width_and_no_colour_means_none() -> 
 
 
 def test_every_error_carries_a_sysexits_code() -> None:
-    names = {64, 65, 69, 70, 75, 78, 1, 130}
+    names = {64, 65, 66, 69, 70, 75, 78, 1, 130}
     from gateway.cli import sysexits
 
     assert {value for key, value in vars(sysexits).items() if key.isupper()} == names | {0}

@@ -80,11 +80,6 @@ def test_a_file_that_is_not_there_is_78(config: Path, capsys: pytest.CaptureFixt
         assert "cannot be read" in capsys.readouterr().err
 
 
-def test_a_message_file_that_is_not_there_is_65(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["send", "--to", "a@example.com", "--from", "", "--helo", "x.example", "--file", "gone.eml"]) == 65
-    assert "gone.eml: No such file" in capsys.readouterr().err
-
-
 def test_show_masks_secrets_and_names_origins(
     config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -226,8 +226,8 @@ WRONG = [
     (["spf", "192.0.2.1"], 64),
     (["dmarc", "not a domain"], 64),
     (["dmarc", "example.org", "--dkim", ".."], 64),
-    (["dkim", "gone.eml"], 65),
-    (["authres", "gone.eml"], 65),
+    (["dkim", "gone.eml"], 66),
+    (["authres", "gone.eml"], 66),
     (["authres", "m.eml", "--ip", "nowhere"], 64),
     (["authres", "m.eml", "--from", "nobody"], 64),
     (["dmarc", "example.org", "--policy", "gone.yaml"], 78),
@@ -247,10 +247,10 @@ def test_a_question_that_cannot_be_asked(
     assert told.err
 
 
-def test_a_zone_that_cannot_be_read_is_65(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for name in ("gone", "zone"):
-        (place / "zone").write_text("example.org. IN A not-an-address\n")
-        assert main(["dmarc", "example.org", "--zone", name]) == 65
+def test_a_zone_that_cannot_be_used_is_told(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "zone").write_text("example.org. IN A not-an-address\n")
+    for name, code in (("gone", 66), ("zone", 65)):
+        assert main(["dmarc", "example.org", "--zone", name]) == code
         assert "Traceback" not in capsys.readouterr().err
 
 

@@ -226,7 +226,7 @@ def test_dns_records_as_json_with_notes(world, capsys, tmp_path: Path):
     small.write_text(
         "hostname: mx.example.com\nroutes:\n  - {domains: [example.com], mailstore: smtp://127.0.0.1:25}\n"
     )
-    assert main(["dns-records", "example.net", "--config", str(small), "-o", "json"]) == 0
+    assert main(["dns-records", "example.net", "--config", str(small), "-o", "json"]) == 1
     notes = " / ".join(told(capsys)["notes"])
     for text in ("name no certificate", "publish.mx is not set", "no mta_sts", "no route serves example.net"):
         assert text in notes
