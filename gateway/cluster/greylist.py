@@ -197,9 +197,10 @@ class GreylistDuty:
         if self._read is None:
             newest = await self._board.latest(JOURNAL, 1)
             self._read = newest[0].number if newest else ""
-        if events := self._events:
-            await publish(self._board, self._seal, self._node, events)
-            self._events = self._events[len(events) :]
+        if count := len(self._events):
+            await publish(self._board, self._seal, self._node, self._events)
+            # not those that were heard meanwhile
+            del self._events[:count]
         await self._compare()
         self._turns += 1
         if self._turns % _COUNT_TURNS == 0:

@@ -151,6 +151,9 @@ class DecisionDuty:
             return
         self._missed += int(data["missed"])
         self._gathered += data["records"]
+        self._trim()
+
+    def _trim(self) -> None:
         if (surplus := len(self._gathered) - _GATHERED) > 0:
             del self._gathered[:surplus]
             self._missed += surplus
@@ -178,9 +181,16 @@ class DecisionDuty:
             if len(line) <= LINE_OCTETS or count <= 1:
                 break
             count //= 2
-        await self._board.append(JOURNAL, line, self._lines, self._seconds)
-        del self._gathered[:count]
-        self._missed = 0
+        # more is heard while this is written
+        records, missed = self._gathered[:count], self._missed
+        self._gathered, self._missed = self._gathered[count:], 0
+        try:
+            await self._board.append(JOURNAL, line, self._lines, self._seconds)
+        except BaseException:
+            self._gathered[:0] = records
+            self._missed += missed
+            self._trim()
+            raise
         self._written = time.monotonic()
 
 

@@ -4,6 +4,7 @@ and keys that are a first attempt on two nodes, which proves that the state is n
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -20,9 +21,12 @@ from gateway.cluster.greylist import (
     publish,
     seal_of,
 )
+from gateway.cluster.journal import DecisionDuty, decisions
+from gateway.cluster.journal import seal_of as decisions_seal
 from gateway.cluster.sealed import Seal
-from gateway.mail.finding import Finding, Outcome
+from gateway.mail.finding import Finding, Outcome, Why
 from gateway.node.greylist_desk import Desk
+from gateway.ports.failure import PortFailure
 
 NOW = 1_800_000_000.0
 KEY = "net:192.0.2.0/24|ann@example.org|user@example.com"
@@ -209,3 +213,61 @@ async def test_a_flood_is_counted_though_not_told(board: MemoryBoard, clock: Fak
     assert [hour.counts["first"] for hour in await hours(board)] == [2000]
     lines = await board.latest(JOURNAL)
     assert max(len(line.value) for line in lines) < 1.4 * LINE_CHARACTERS + 100, "long names take no more room"
+
+
+class Meanwhile(MemoryBoard):
+    """Something happens while a line is being written; then the board may be out."""
+
+    def __init__(self, clock: FakeClock, happens: Callable[[], None]) -> None:
+        super().__init__(clock)
+        self._happens = happens
+        self.out = False
+
+    async def append(self, journal: str, value: str, keep: int, ttl: float) -> None:
+        self._happens()
+        if self.out:
+            raise PortFailure("store", Why.TIMEOUT, "out")
+        await super().append(journal, value, keep, ttl)
+
+
+async def test_what_is_heard_while_the_journal_is_written_is_written_next(clock: FakeClock) -> None:
+    def more() -> None:
+        node.attempt("first", f"later {len(node.told)}", wait=120.0)
+        node.duty.hear(node.desk.take() or {})
+
+    board = Meanwhile(clock, more)
+    node = Node(board, "mx1", clock)
+    node.attempt("first", wait=120.0)
+    await node.turn()
+    await node.turn()
+    events, _ = await journal(board, seal_of(b"cluster"), NOW)
+    assert [event.key for event in events] == [KEY, "later 1"]
+
+
+async def test_decisions_heard_while_others_are_written_are_neither_lost_nor_told_as_missed(clock: FakeClock) -> None:
+    def more() -> None:
+        duty.hear({"missed": 1, "records": [{"qid": f"M{number}"} for number in range(1950)]})
+
+    board = Meanwhile(clock, more)
+    duty = DecisionDuty(board, decisions_seal(b"cluster"), "mx1", lines=100, seconds=3600, flush=0)
+    duty.hear({"missed": 3, "records": [{"qid": f"Q{number}"} for number in range(100)]})
+    board.out = True
+    with pytest.raises(PortFailure):
+        await duty.turn()
+    assert len(duty._gathered) == 2000
+    board.out, board._happens = False, lambda: None
+    await duty.leave()
+    found = await decisions(board, decisions_seal(b"cluster"))
+    assert [record["qid"] for record in reversed(found.records)] == [
+        *(f"Q{number}" for number in range(50, 100)),
+        *(f"M{number}" for number in range(1950)),
+    ]
+    assert found.missed == 3 + 1 + 50
+
+    duty.hear({"missed": 0, "records": [{"qid": f"R{number}"} for number in range(100)]})
+    happens = [more]
+    board._happens = lambda: happens.pop()() if happens else None
+    await duty.leave()
+    after = await decisions(board, decisions_seal(b"cluster"))
+    assert after.missed == found.missed + 1
+    assert len(after.records) == 2000 + 100 + 1950
