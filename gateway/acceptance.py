@@ -80,10 +80,20 @@ def refusal_of(judged: Judgement, observer: Observer, verb: str) -> Reply:
         reason = "unknown-connect"  # in place of a greeting a client expects 421 (RFC 5321 section 3.8)
     text = greylist_text(judged.tx) if reason == "greylisted" else None
     connection = judged.tx.connection
-    behind = str(connection.client_ip) if connection.external_relay and connection.client_known else ""
-    reply = reply_for(reason, judged.tx.id, text, about=policy_domain(judged.tx), client=behind)
+    named = connection.client_known and (connection.external_relay or REPLIES[reason].names_client)
+    client = str(connection.client_ip) if named else ""
+    reply = reply_for(reason, judged.tx.id, text, about=_about(reason, judged.tx), client=client)
     observer.reply(verb, reply.code, reason)
     return reply
+
+
+def _about(reason: str, tx: Transaction) -> str:
+    """What the postmaster of the sender has to look at: a domain or the label of a list, '' for none."""
+    finding, name = {"dnsbl": ("dnsbl", "listed"), "spf-policy": ("spf", "domain")}.get(reason, ("", ""))
+    if finding not in tx.findings:
+        return policy_domain(tx)
+    fact = tx.findings[finding].evidence.get(name, "")
+    return str(fact[0] if isinstance(fact, tuple) and fact else fact or "")
 
 
 def is_refusal(verdict: Verdict) -> bool:

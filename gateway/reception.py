@@ -31,7 +31,7 @@ from gateway.acceptance import (
     split,
     told_for_good,
 )
-from gateway.evidence.record import Notes, RecipientOutcome, transaction_record
+from gateway.evidence.record import REFUSALS, Notes, RecipientOutcome, transaction_record
 from gateway.mail.address import Mailbox, ReversePath
 from gateway.mail.advertised import greeting
 from gateway.mail.dsn import MailDsn, RcptDsn
@@ -77,6 +77,7 @@ class Reception:
         self._open = _Open(services.policy(), Notes(self._connected.now))
         self._count = 0
         self._unread: list[DeliveryResult] = []
+        self._refused: Reply | None = None
         self.client_gone = False
         """Set by the session when the client has hung up: nothing is handed over for nobody any more."""
 
@@ -309,9 +310,22 @@ class Reception:
         for delivery in unread:
             self._services.reply_read(delivery)
 
+    def refused_by_protocol(self, reply: Reply) -> None:
+        """The session refuses by itself (syntax, order, a limit, its end). A record must show it: its id stands in the
+        reply, and somebody will look for it."""
+        notes = self._open.notes if self._open.tx else self._talk
+        if len(notes.refusals) < REFUSALS:
+            notes.refusals.append(str(reply))
+        if notes is self._talk:
+            self._refused = reply
+
     def close(self) -> None:
         """The session is over."""
         self.reset()
+        reply, self._refused = self._refused, None
+        if reply is not None:
+            verdict = Verdict(Action.DEFER if reply.code < 500 else Action.REJECT, "protocol")
+            self._write_record(self._greeted or self._connected, verdict, reply, notes=self._talk)
 
     # ---- the inside
 

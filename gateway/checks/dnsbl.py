@@ -65,7 +65,8 @@ def _weigh(
     errors = tuple(
         label for domain, label in labels.items() if any(not is_listing(code) for code in codes.get(domain, ()))
     )
-    counted = [site for site in sites if _hits(site, codes)]
+    # the one that weighs most stands first: the reply names it
+    counted = sorted((site for site in sites if _hits(site, codes)), key=lambda site: -site.weight)
     score = sum((site.weight for site in counted), 0.0)
     evidence: dict[str, Fact] = {
         "score": score,

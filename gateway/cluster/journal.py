@@ -23,6 +23,8 @@ from gateway.ports.board import Board, Line
 log = logging.getLogger("mxgw.cluster")
 
 JOURNAL: Final = "decisions"
+DECISIONS: Final = ("transaction", "reject", "session")
+"""Events of the log that are decision records."""
 JOURNAL_SECONDS: Final = 1.0
 RECORD_OCTETS: Final = 8 * 1024
 """A longer record loses its findings, and says so."""
@@ -91,7 +93,6 @@ class Found:
     records: Sequence[Mapping[str, Any]]
     missed: int
     strangers: frozenset[str]
-    oldest: float | None = None
 
 
 async def decisions(
@@ -105,9 +106,9 @@ async def decisions(
     PortFailure."""
     records: list[Mapping[str, Any]] = []
     strangers: set[str] = set()
-    missed, before, oldest = 0, "", 0.0
+    missed, before = 0, ""
     while len(records) < most and (lines := await board.latest(JOURNAL, _PAGE, before)):
-        before, oldest = lines[-1].number, lines[-1].time
+        before = lines[-1].number
         for line in lines:
             if line.time < since:
                 return Found(records[:most], missed, frozenset(strangers))
@@ -204,7 +205,7 @@ class Gatherer:
 
     def note(self, record: Mapping[str, Any]) -> None:
         """A decision record; other log lines are let be."""
-        if record.get("event") not in ("transaction", "reject") or "verdict" not in record:
+        if record.get("event") not in DECISIONS or "verdict" not in record:
             return
         self._missed += len(self._records) == self._records.maxlen
         self._records.append(slim(record))
@@ -219,10 +220,6 @@ class Gatherer:
         return taken
 
 
-class NotALogError(Exception):
-    """No line of it is a node's JSON."""
-
-
 def from_log(lines: Iterable[str]) -> Iterable[Mapping[str, Any]]:
     """The decision records among the lines of a node's JSON log. At its end NotALogError, where no line was JSON."""
     strange = known = False
@@ -230,10 +227,14 @@ def from_log(lines: Iterable[str]) -> Iterable[Mapping[str, Any]]:
         try:
             said = json.loads(line)
         except ValueError:
-            strange = strange or bool(line.strip())
             continue  # a line for people, or one that is cut
-        known = True
-        if isinstance(said, dict) and said.get("event") in ("transaction", "reject") and "verdict" in said:
+        if isinstance(said, dict) and said.get("event") in DECISIONS and "verdict" in said:
             yield said
+class NotALogError(Exception):
+    """No line of it is a node's JSON."""
+
+
+            strange = strange or bool(line.strip())
+        known = True
     if strange and not known:
         raise NotALogError

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from gateway.mail.disposition import disposition
 from gateway.mail.finding import DkimFinding, Finding
@@ -21,6 +21,8 @@ from gateway.mail.verdict import Verdict
 from gateway.ports.mailstore import DeliveryResult
 
 SCHEMA = "mxgw/v1/transaction"
+REFUSALS: Final = 20
+"""So many refusals of the protocol itself are told in one record; a session ends soon after."""
 
 
 @dataclass(slots=True)
@@ -44,6 +46,7 @@ class Notes:
     check_seconds: dict[str, float] = field(default_factory=dict)
     why: str = ""  # why a connection is not served, for the operator
     refused: Transaction | None = None  # the last recipient that was refused, with what was found about it
+    refusals: list[str] = field(default_factory=list)  # replies of the protocol itself: syntax, order, limits, the end
 
     def add(self, phase: str, seconds: float, check_seconds: Mapping[str, float]) -> None:
         """A phase was judged."""
@@ -132,7 +135,7 @@ def transaction_record(
         "schema": SCHEMA,
         "time": timestamp(ended),
         "level": "info",
-        "event": "transaction" if envelope else "reject",
+        "event": "transaction" if envelope else "session" if notes.refusals else "reject",
         "node": node,
         "sid": connection.session_id,
         "qid": tx.id,
@@ -153,6 +156,8 @@ def transaction_record(
             record["relay_helo"], record["relay_hop"] = relay.hello, relay.hop
     if notes.why:
         record["detail"] = notes.why
+    if notes.refusals:
+        record["protocol"] = notes.refusals
     if connection.tls:
         record["tls"] = f"{connection.tls.version}/{connection.tls.cipher}"
     if envelope:

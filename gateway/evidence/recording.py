@@ -34,7 +34,7 @@ log = logging.getLogger("mxgw.journal")
 
 SCHEMA: Final = "mxgw/v1/recording"
 POLICY_SCHEMA: Final = "mxgw/v1/recorded-policy"
-VOLATILE: Final = ("time", "level", "schema", "node", "sid", "qid", "t", "t_checks", "t_mailstore")
+VOLATILE: Final = ("protocol", "time", "level", "schema", "node", "sid", "qid", "t", "t_checks", "t_mailstore")
 """What differs from one run to the next, and is not compared."""
 RECORDING_OCTETS: Final = 1024 * 1024
 CONTENT_OCTETS: Final = 512 * 1024

@@ -62,6 +62,7 @@ class _Row:
     text: str
     close: bool = False
     about: str = ""  # the text where a domain can be named in it
+    names_client: bool = False  # the client's address is what it is about: its postmaster has to know which
 
 
 REPLIES: dict[str, _Row] = {
@@ -72,13 +73,25 @@ REPLIES: dict[str, _Row] = {
         "The author domain's DMARC policy refuses this message",
         about="The DMARC policy of {} refuses this message",
     ),
-    "spf-policy": _Row(550, "5.7.23", "SPF validation failed and local policy refuses it"),
+    "spf-policy": _Row(
+        550,
+        "5.7.23",
+        "SPF validation failed and local policy refuses it",
+        about="SPF validation of {} failed and local policy refuses it",
+        names_client=True,
+    ),
     "dkim-policy": _Row(550, "5.7.20", "No passing DKIM signature, which local policy requires"),
-    "dnsbl": _Row(554, "5.7.1", "The client address is on a block list"),
+    "dnsbl": _Row(
+        554,
+        "5.7.1",
+        "The client address is on a block list",
+        about="The client address is on the block list {}",
+        names_client=True,
+    ),
     "blocked": _Row(554, "5.7.1", "Refused by local policy"),
     "helo-policy": _Row(550, "5.7.1", "HELO or EHLO name refused by local policy"),
     "early-talker": _Row(554, "5.7.1", "You talked before the greeting (RFC 5321 section 4.3.1)", close=True),
-    "ptr-policy": _Row(550, "5.7.25", "The client address has no valid reverse name"),
+    "ptr-policy": _Row(550, "5.7.25", "The client address has no valid reverse name", names_client=True),
     "too-many-unknown": _Row(421, "4.7.0", "Too many unknown recipients from your network", close=True),
     "recipient-unknown": _Row(550, "5.1.1", "No such recipient"),
     "relay-denied": _Row(550, "5.7.1", "This domain is not served here"),
@@ -87,8 +100,8 @@ REPLIES: dict[str, _Row] = {
     "content-policy": _Row(554, "5.7.1", "Content refused by local policy"),
     # policy: temporary
     "greylisted": _Row(451, "4.7.1", "Greylisted, please try again later"),
-    "rate": _Row(451, "4.7.1", "Too many requests from your network, please slow down"),
-    "rate-connect": _Row(421, "4.7.0", "Too many connections from your network", close=True),
+    "rate": _Row(451, "4.7.1", "Too many requests from your network, please slow down", names_client=True),
+    "rate-connect": _Row(421, "4.7.0", "Too many connections from your network", close=True, names_client=True),
     "unknown": _Row(451, "4.7.1", "A check could not be completed, please try again later"),
     "unknown-connect": _Row(421, "4.7.0", "A check could not be completed, please try again later", close=True),
     "local-policy-defer": _Row(451, "4.7.1", "Deferred by local policy, please try again later"),
@@ -128,14 +141,15 @@ def reply_for(reason: str, transaction_id: str, text: str | None = None, *, abou
     """The reply of that reason with the transaction id: ``451 4.7.1 Greylisted, please ... [7F3KQ2-1]``.
 
     text replaces the table's text (only for what a mailstore said, sanitised by :func:`sanitise`). about: a domain that
-    the text names where the table has words for it; anything but a domain name is left out. client: the address of
-    the client behind a trusted relay, whose postmaster would otherwise look for his own.
+    the text names where the table has words for it; anything but a domain name is left out. client: the address that
+    was judged, where the text is about it or where it is behind a trusted relay, whose postmaster would look for
+    his own.
     """
     row = REPLIES[reason]
     if text is None and row.about and _DOMAIN.fullmatch(about):
         text = row.about.format(about)
-    behind = f" (client {client})" if client else ""
-    return Reply(row.code, row.enhanced, f"{text or row.text}{behind} [{transaction_id}]", close=row.close)
+    judged = f" (client {client})" if client else ""
+    return Reply(row.code, row.enhanced, f"{text or row.text}{judged} [{transaction_id}]", close=row.close)
 
 
 def sanitise(text: str, length: int = 300) -> str:

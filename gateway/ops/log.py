@@ -155,10 +155,10 @@ def now() -> str:
 
 def as_text(record: Mapping[str, Any]) -> str:
     """One line for people who grep: time, event, id, then key=value; control characters are escaped."""
-    if record.get("event") in ("transaction", "reject"):
-        keys = ("client_ip", "helo", "from", "rcpt", "size", "msgid", "spf", "dkim", "dmarc", "result", "reason")
+    if record.get("event") in ("transaction", "reject", "session"):
+        keys = ("client_ip", "helo", "from", "rcpt", "size", "msgid", "spf", "dkim", "dmarc", "protocol", "result")
         words = [f"{key}={_word(record[key])}" for key in keys if record.get(key) not in (None, "", [])]
-        words.append(f"reply={_word(record.get('reply', ''))}")
+        words += [f"{key}={_word(record.get(key, ''))}" for key in ("reason", "reply")]
         if record.get("ms_reply"):
             words.append(f"mailstore={_word(record.get('mailstore', ''))} said={_word(record['ms_reply'])}")
         body = f"{record.get('qid', '-')}: {', '.join(words)}"

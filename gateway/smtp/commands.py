@@ -115,13 +115,16 @@ class Commands:
 
     def protocol(self, code: int, enhanced: str, text: str, close: bool = False) -> Reply:
         """A refusal of the protocol itself, with the id that a foreign postmaster can quote."""
-        self.own_refusal = True
-        return Reply(code, enhanced, f"{text} [{self._reception.id}]", close=close)
+        return self._refuse(Reply(code, enhanced, f"{text} [{self._reception.id}]", close=close))
 
     def reason(self, reason: str) -> Reply:
         """A reply of the table."""
+        return self._refuse(reply_for(reason, self._reception.id))
+
+    def _refuse(self, reply: Reply) -> Reply:
         self.own_refusal = True
-        return reply_for(reason, self._reception.id)
+        self._reception.refused_by_protocol(reply)
+        return reply
 
     def _count_junk(self, code: int, text: str) -> Reply:
         self._junk += 1

@@ -106,6 +106,7 @@ class Transfer:
     async def _refuse_chunk(self, chunk: Chunk, refusal: tuple[int, str, str]) -> Reply:
         code, enhanced, text = refusal
         reply = Reply(code, enhanced, f"{text} [{self._reception.id}]")
+        self._reception.refused_by_protocol(reply)
         self._discarded += chunk.octets
         if self._discarded > DISCARDED_CHUNKS * self._limits.message_octets:
             return replace(reply, close=True)

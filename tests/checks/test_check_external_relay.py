@@ -127,7 +127,7 @@ async def test_a_forger_behind_the_relay_is_refused_and_the_reply_names_him(tmp_
 
 async def test_a_listed_client_behind_the_relay_is_refused_and_the_reply_names_him(tmp_path: Path) -> None:
     found = await told(tmp_path, received(LISTED))
-    assert found.reply.startswith(f"554 5.7.1 The client address is on a block list (client {LISTED}) [")
+    assert found.reply.startswith(f"554 5.7.1 The client address is on the block list dnsbl.example (client {LISTED}) [")
     assert findings(found)["dnsbl"]["evidence"]["listed"] == ["dnsbl.example"]
 
 
@@ -158,12 +158,12 @@ async def test_a_client_that_cannot_be_told_is_not_guessed(
 async def test_who_is_not_listed_is_the_client(relays: dict[str, Any], tmp_path: Path) -> None:
     found = await told(tmp_path, THROUGH, relays)
     assert "external_relay" not in findings(found)
-    assert found.reply.startswith("554 5.7.1 The client address is on a block list [")
+    assert found.reply.startswith("554 5.7.1 The client address is on the block list dnsbl.example (client 198.51.100.7) [")
 
 
 async def test_a_strangers_fields_are_not_read(tmp_path: Path) -> None:
     found = await told(tmp_path, THROUGH, client=LISTED)
-    assert found.reply.startswith("554 5.7.1 The client address is on a block list [")
+    assert found.reply.startswith(f"554 5.7.1 The client address is on the block list dnsbl.example (client {LISTED}) [")
 
 
 def test_what_came_in_comes_out_of_the_transaction_again() -> None:
