@@ -24,6 +24,7 @@ from gateway.ports.failure import PortFailure
 
 log = logging.getLogger("mxgw.delivery")
 
+_CALLOUT_SHARE: Final = 4  # callouts have at most one session in four, or one
 _TRANSACTIONS: Final = 100  # then a session ends, so that balancers before the mailstore can spread the load
 
 
@@ -48,6 +49,8 @@ class Pool:
         self._breaker = Breaker(jitter)
         self._idle: deque[Session] = deque()
         self._places = asyncio.Semaphore(limits.sessions)
+        # who only asks shall not stand before those who have a message
+        self._callouts = asyncio.Semaphore(max(1, limits.sessions // _CALLOUT_SHARE))
         self._lent = 0
         self._waiting = 0
         self._sweeper: asyncio.TimerHandle | None = None
@@ -111,6 +114,21 @@ class Pool:
         finally:
             self._lent -= 1
             self._places.release()
+
+    @asynccontextmanager
+    async def callout(self, deadline: Deadline, *, fresh: bool = False) -> AsyncIterator[Session]:
+        """A session for a question of our own. Few have one, or wait for one among the hand-overs, at the same time.
+        Raises PortFailure as ``session`` does."""
+        try:
+            async with asyncio.timeout(max(0.0, deadline.left / 2)):
+                await self._callouts.acquire()
+        except TimeoutError:
+            raise PortFailure("mailstore", Why.OVERLOAD, "too many callouts wait") from None
+        try:
+            async with self.session(deadline, fresh=fresh) as session:
+                yield session
+        finally:
+            self._callouts.release()
 
     async def _place(self, deadline: Deadline) -> None:
         if not self._places.locked():

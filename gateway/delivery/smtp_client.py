@@ -135,7 +135,7 @@ class RelayMailstore:
             return await self._ask(mailbox, deadline, fresh=True)
 
     async def _ask(self, mailbox: Mailbox, deadline: Deadline, *, fresh: bool) -> RecipientStatus:
-        async with self._pool.session(deadline, fresh=fresh) as session:
+        async with self._pool.callout(deadline, fresh=fresh) as session:
             self._learn(session)
             with _stale_noticed(session, fresh):
                 mail, rcpt = await self._callout(session, mailbox, deadline)

@@ -11,8 +11,8 @@ from contextlib import AsyncExitStack
 from random import Random
 
 import pytest
-from parts import ANN, outgoing, relay, transaction
-from scripted import Slow, scripted
+from parts import ANN, BOB, outgoing, relay, transaction
+from scripted import Hang, Slow, scripted
 
 from gateway.delivery.breaker import Health, Standing
 from gateway.delivery.open import open_mailstore
@@ -26,7 +26,7 @@ from gateway.mail.finding import Why
 from gateway.mail.message import OutgoingMessage
 from gateway.mail.transaction import Transaction
 from gateway.ports.failure import PortFailure
-from gateway.ports.mailstore import DeliveryResult, Handover, RecipientResult, RecipientStatus
+from gateway.ports.mailstore import DeliveryResult, Handover, Known, RecipientResult, RecipientStatus
 
 CROWD = 100
 FAST_BUT_PATIENT = Timeouts(connect=2, command=5, dot=5, dot_least=0.1)
@@ -144,6 +144,22 @@ async def test_too_many_that_wait_are_refused_at_once() -> None:
         with pytest.raises(PortFailure, match="2 hand-overs wait"):
             await mailstore.deliver(transaction(ANN), outgoing(), 10)
         await asyncio.gather(*tasks)
+        await mailstore.close()
+
+
+async def test_callouts_that_hang_leave_sessions_and_queue_to_the_hand_overs() -> None:
+    async with scripted(by_recipient={"bob@example.com": Hang()}) as store:
+        mailstore = relay(store.port, pool=PoolLimits(sessions=4, waiting=2), timeouts=FAST_BUT_PATIENT)
+        asking = [asyncio.create_task(mailstore.recipient(BOB)) for _ in range(10)]
+        while "RCPT TO:<bob@example.com>" not in store.commands:
+            await asyncio.sleep(0.01)
+        done = await asyncio.gather(*(mailstore.deliver(transaction(ANN), outgoing(), 10) for _ in range(3)))
+        assert {each.results[ANN].handover for each in done} == {Handover.DELIVERED}
+        assert not any(task.done() for task in asking)
+        for task in asking:
+            task.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
+        assert (await mailstore.recipient(ANN)).known is Known.YES
         await mailstore.close()
 
 
