@@ -15,6 +15,7 @@ import secrets
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,10 +114,14 @@ def _show(found: Found) -> None:
         print(f"{found.missed} decisions of that time are in the nodes' logs only: there were too many at a time")
     if found.strangers:
         print(f"not readable with the secret of these settings: the lines of {', '.join(sorted(found.strangers))}")
+    if found.oldest is not None:
+        reach = f"the board reaches back to {at(found.oldest)}" if found.oldest else "the board has no decisions"
+        print(f"{reach} (settings: decisions.hours, decisions.lines); older ones are in the nodes' logs: --log FILE")
 
 
 def _about(found: Found) -> dict[str, Any]:
-    return {"missed": found.missed, "unreadable_nodes": sorted(found.strangers)}
+    reach = at(found.oldest) if found.oldest else ""
+    return {"missed": found.missed, "unreadable_nodes": sorted(found.strangers), "reaches_back_to": reach}
 
 
 def from_logs(paths: Iterable[Path], since: float = 0.0) -> Iterable[Mapping[str, Any]]:
@@ -143,6 +148,7 @@ def from_logs(paths: Iterable[Path], since: float = 0.0) -> Iterable[Mapping[str
 def from_board(args: argparse.Namespace, query: Query, since: float, limit: int, fresh: bool = False) -> Found:
     """Records that the query finds, newest first. Raises CommandError."""
     from gateway.cluster.journal import decisions, seal_of
+    from gateway.cluster.membership import NobodyThereError, somebody
     from gateway.cluster.watching import Watch, leave, renew
     from gateway.config import load_settings
     from gateway.evidence.recorded import seconds_of as when
@@ -154,7 +160,6 @@ def from_board(args: argparse.Namespace, query: Query, since: float, limit: int,
     seal = seal_of(secret_of(settings))
 
     def wanted(record: Mapping[str, Any]) -> bool:
-    from gateway.cluster.membership import NobodyThereError, somebody
         return query.finds(record) and when(str(record["time"])) >= since
 
     async def work(board: Board) -> Found:
@@ -162,6 +167,8 @@ def from_board(args: argparse.Namespace, query: Query, since: float, limit: int,
             found = await decisions(board, seal, since, limit, wanted)
             if found.records:
                 return found
+        if not await somebody(board):
+            raise NobodyThereError
         watch = Watch(f"track-{secrets.token_hex(6)}")
         await renew(board, watch)
         try:
@@ -173,11 +180,9 @@ def from_board(args: argparse.Namespace, query: Query, since: float, limit: int,
                     break
             return found
         finally:
-        if not await somebody(board):
-            raise NobodyThereError
             await leave(board, watch)
 
     found = over_board(args, work)
     # nodes write their lines at different times
     records = sorted(found.records, key=lambda record: str(record["time"]), reverse=True)
-    return type(found)(records[:limit], found.missed, found.strangers)
+    return replace(found, records=records[:limit])

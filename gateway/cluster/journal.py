@@ -93,6 +93,7 @@ class Found:
     records: Sequence[Mapping[str, Any]]
     missed: int
     strangers: frozenset[str]
+    oldest: float | None = None
 
 
 async def decisions(
@@ -106,9 +107,9 @@ async def decisions(
     PortFailure."""
     records: list[Mapping[str, Any]] = []
     strangers: set[str] = set()
-    missed, before = 0, ""
+    missed, before, oldest = 0, "", 0.0
     while len(records) < most and (lines := await board.latest(JOURNAL, _PAGE, before)):
-        before = lines[-1].number
+        before, oldest = lines[-1].number, lines[-1].time
         for line in lines:
             if line.time < since:
                 return Found(records[:most], missed, frozenset(strangers))
@@ -220,6 +221,10 @@ class Gatherer:
         return taken
 
 
+class NotALogError(Exception):
+    """No line of it is a node's JSON."""
+
+
 def from_log(lines: Iterable[str]) -> Iterable[Mapping[str, Any]]:
     """The decision records among the lines of a node's JSON log. At its end NotALogError, where no line was JSON."""
     strange = known = False
@@ -227,14 +232,10 @@ def from_log(lines: Iterable[str]) -> Iterable[Mapping[str, Any]]:
         try:
             said = json.loads(line)
         except ValueError:
+            strange = strange or bool(line.strip())
             continue  # a line for people, or one that is cut
+        known = True
         if isinstance(said, dict) and said.get("event") in DECISIONS and "verdict" in said:
             yield said
-class NotALogError(Exception):
-    """No line of it is a node's JSON."""
-
-
-            strange = strange or bool(line.strip())
-        known = True
     if strange and not known:
         raise NotALogError

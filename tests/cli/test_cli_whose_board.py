@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from gateway.adapters.board_sqlite import SqliteBoard
 from gateway.adapters.clock_system import SystemClock
 from gateway.cli.main import main
+from gateway.cluster.journal import JOURNAL, line_of, seal_of
 from gateway.cluster.membership import Heartbeat
 
 SETTINGS = "state_dir: state\nhostname: mx1.example.net\nroutes:\n  - {domains: [example.com], mailstore: smtp://10.1.0.5:25}\n"
@@ -51,8 +53,8 @@ def test_where_no_node_is_on_the_board_it_says_so_and_leaves_with_69(
     assert main(words) == 69
     told = capsys.readouterr()
     assert told.out == ""
-    assert f"no node is on the board of sqlite:///{folder}/state/store.sqlite3; start one" in told.err
-    assert f"`store` (default) of {folder}/gateway.yaml" in told.err
+    assert "no node is on the board; start one (mxgw run), or else: " in told.err
+    assert f"`store` is sqlite:///{folder}/state/store.sqlite3 (default, settings {folder}/gateway.yaml)" in told.err
 
 
 def test_a_block_stands_there_for_nodes_to_come_and_is_no_success(
@@ -77,3 +79,24 @@ def test_commands_see_the_store_of_the_environment_file(folder: Path, capsys: py
     assert main(["cluster", "drain", "mx9"]) == 69
     assert "no node is called mx9; there are mx1.example.net" in capsys.readouterr().err
     assert not (folder / "state" / "store.sqlite3").exists()
+
+
+async def _decide(file: Path, secret: bytes) -> None:
+    board = SqliteBoard(file, SystemClock())
+    record = {"event": "transaction", "time": datetime.now(UTC).isoformat(), "verdict": "accept", "qid": "A1"}
+    await board.append(JOURNAL, line_of("mx1.example.net", [record], 0, seal_of(secret)), 10, 3600.0)
+    await board.close()
+
+
+def test_track_says_how_far_back_the_board_reaches(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asyncio.run(_beat(folder / "state" / "store.sqlite3"))
+    asyncio.run(_decide(folder / "state" / "store.sqlite3", b""))
+    assert main(["track", "--since", "7d"]) == 0
+    told = capsys.readouterr().out
+    assert "A1" in told
+    assert "the board reaches back to 2" in told
+    assert "older ones are in the nodes' logs: --log FILE" in told
+    assert main(["track", "--since", "7d", "--limit", "1"]) == 0
+    assert "reaches back" not in capsys.readouterr().out
+    assert main(["track", "--since", "7d", "--from", "example.org", "--output", "json"]) == 1
+    assert json.loads(capsys.readouterr().out)["reaches_back_to"].endswith("Z")
