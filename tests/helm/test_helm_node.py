@@ -67,7 +67,8 @@ def test_the_settings_of_each_example_are_right(
 
 def _asked(node: NodeProcess, *more: str) -> subprocess.CompletedProcess[str]:
     """The script of `helm test`."""
-    words = [f"--smtp=127.0.0.1:{node.smtp_port}", f"--admin=127.0.0.1:{node.admin_port}", *more]
+    places = {"smtp": node.smtp_port, "pods": node.smtp_port, "admin": node.admin_port}
+    words = [*(f"--{key}=127.0.0.1:{port}" for key, port in places.items()), *more]
     return subprocess.run(
         [sys.executable, str(CHART / "files" / "smtp_test.py"), *words], capture_output=True, text=True, check=False
     )
@@ -96,7 +97,9 @@ def test_a_node_of_the_daemonset_is_ready_without_redis_and_mailstore(
     done = _asked(node, "--name=mx1.example.net", "--name=mx2.example.net", "--certificate")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "ok    the certificate names mx1.example.net" in done.stdout
-    assert "ok    mail for others is not taken (5" in done.stdout
+    assert done.stdout.count("ok    mail for others is not taken (5") == 2
+    assert "the pod 127.0.0.1, port" in done.stdout
+    assert "not tested" not in done.stdout
     # one whose name is not ours, and one without a certificate for its name
     wrong = _asked(node, "--name=mx3.example.net")
     assert wrong.returncode == 1
@@ -133,13 +136,32 @@ def test_a_node_behind_a_balancer_is_asked_as_one_would(
     done = _asked(node, "--name=mx.example.net", "--proxy", "--certificate")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "ok    mail for others is not taken (5" in done.stdout
+    assert "not tested" not in done.stdout
+
+
+@pytest.mark.parametrize("direct", [False, True])
+def test_what_a_stranger_to_the_balancers_cannot_ask_is_named(
+    start_node: Callable[..., NodeProcess], tmp_path: Path, secrets: dict[tuple[str, str], bytes], direct: bool
+) -> None:
+    proxy = {"trusted": ["10.0.0.5/32"], "direct": direct}
+    values = merged(CI["proxy"], {"proxyProtocol": proxy, "redis": {"mode": "none"}})
+    done = _asked(_node(start_node, tmp_path / "root", values, secrets), "--name=mx.example.net", "--proxy")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("-     not tested: greeting, EHLO, TLS, relaying") == (0 if direct else 2)
+    assert done.stdout.count("ok    mail for others is not taken (5") == (2 if direct else 0)
+    assert "ok    all have one policy" in done.stdout
 
 
 def test_the_test_pod_has_what_it_is_called_with() -> None:
     (container,) = one(rendered(CI["proxy"]), "Pod", f"{FULL}-test")["spec"]["containers"]
     assert container["args"] == [
-        f"--smtp={FULL}:25", f"--admin={FULL}-admin:8025", "--name=mx.example.net", "--proxy", "--certificate",
+        f"--smtp={FULL}:25", f"--pods={FULL}-admin:2525", f"--admin={FULL}-admin:8025", "--name=mx.example.net",
+        "--proxy", "--certificate",
     ]  # fmt: skip
+    (container,) = one(rendered(merged(CI["hostnetwork"], {"test": {"enabled": True}})), "Pod", f"{FULL}-test")["spec"][
+        "containers"
+    ]
+    assert container["args"] == [f"--smtp={FULL}:25", f"--pods={FULL}-admin:25"]
     script = one(rendered(CI["proxy"]), "ConfigMap", f"{FULL}-test")["data"]["smtp_test.py"]
     assert script.rstrip("\n") == (CHART / "files" / "smtp_test.py").read_text().rstrip("\n")
 

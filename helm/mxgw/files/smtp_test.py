@@ -1,7 +1,9 @@
 """What `helm test` asks of the nodes: greeting, EHLO, STARTTLS, no open relay, no AUTH, one policy everywhere.
 
-python smtp_test.py --smtp HOST:PORT [--admin HOST:PORT [--admin-tls]] [--name MX ...] [--proxy] [--certificate]
-Needs Python alone. Prints one line a question; leaves with 1 when an answer is wrong.
+python smtp_test.py --smtp HOST:PORT [--pods HOST:PORT] [--admin HOST:PORT [--admin-tls]] [--name MX ...] [--proxy]
+                    [--certificate]
+smtp: the way clients come, to one node. pods, admin: a name with the addresses of all pods; each is asked.
+Needs Python alone. Prints one line a question, and what could not be asked; leaves with 1 when an answer is wrong.
 """
 
 import argparse
@@ -28,10 +30,22 @@ def say(good, text):
     return good
 
 
+def not_tested(text):
+    print("-     not tested: " + text, flush=True)
+
+
+def addresses(text):
+    """Every address behind a name, and the port."""
+    host, port = place(text)
+    return sorted({info[4][0] for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}), port
+
+
 class Client(smtplib.SMTP):
     """proxy: speak as a balancer does, for a client of its own address."""
 
-    proxy = False
+    def __init__(self, proxy):
+        super().__init__(timeout=15)
+        self.proxy = proxy
 
     def _get_socket(self, host, port, timeout):
         sock = super()._get_socket(host, port, timeout)
@@ -42,14 +56,17 @@ class Client(smtplib.SMTP):
         return sock
 
 
-def smtp(args):
-    host, port = place(args.smtp)
-    Client.proxy = args.proxy
-    client = Client(timeout=15)
+def smtp(args, host, port):
+    client = Client(args.proxy)
     code, text = client.connect(host, port)
-    greeting = text.decode(errors="replace")
     if args.proxy and code == 421:
-        say(True, f"who is no balancer is refused ({code} {greeting}); ask the others from a balancer's network")
+        # perhaps direct clients are served
+        client = Client(False)
+        code, text = client.connect(host, port)
+    greeting = text.decode(errors="replace")
+    if args.proxy and code == 421 and "PROXY" in greeting:
+        say(True, f"who is no balancer is refused ({code} {greeting})")
+        not_tested("greeting, EHLO, TLS, relaying: this pod is not in proxyProtocol.trusted; `mxgw probe` asks from outside")
         return
     if not say(code == 220, f"the greeting is 220 ({code} {greeting})"):
         return
@@ -103,15 +120,30 @@ def got(host, port, path, tls):
     return answer.status, answer.read()
 
 
+def sessions(args):
+    """One session the way clients come, one with each pod."""
+    host, port = place(args.smtp)
+    places = [(f"the Service {host}", host, port)]
+    if args.pods:
+        found, port = addresses(args.pods)
+        places += [(f"the pod {each}", each, port) for each in found]
+    for what, host, port in places:
+        print(f"{what}, port {port}:", flush=True)
+        try:
+            smtp(args, host, port)
+        except (OSError, smtplib.SMTPException) as error:
+            say(False, f"SMTP: {error!r}")
+
+
 def policies(args):
-    host, port = place(args.admin)
     digests = {}
-    for each in sorted({info[4][0] for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}):
+    found, port = addresses(args.admin)
+    for each in found:
         status, text = got(each, port, "/readyz", args.admin_tls)
         say(status == 200, f"{each} is ready ({text.decode().strip()})")
         status, text = got(each, port, "/statusz", args.admin_tls)
         if status in (401, 403):
-            # the page is protected; readiness is all that it tells
+            not_tested(f"the policy of {each}: its /statusz is guarded")
             continue
         digests[each] = json.loads(text)["policy"]["digest"]
     if digests:
@@ -121,6 +153,7 @@ def policies(args):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--smtp", required=True)
+    parser.add_argument("--pods")
     parser.add_argument("--admin")
     parser.add_argument("--admin-tls", action="store_true")
     parser.add_argument("--name", action="append", default=[])
@@ -128,10 +161,12 @@ def main():
     parser.add_argument("--certificate", action="store_true")
     args = parser.parse_args()
     try:
-        smtp(args)
-    except (OSError, smtplib.SMTPException) as error:
-        say(False, f"SMTP: {error!r}")
-    if args.admin:
+        sessions(args)
+    except OSError as error:
+        say(False, f"addresses: {error!r}")
+    if not args.admin:
+        not_tested("readiness and policies: the admin port is on a loopback address")
+    else:
         try:
             policies(args)
         except (OSError, ValueError, KeyError) as error:
