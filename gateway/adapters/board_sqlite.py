@@ -20,9 +20,13 @@ CREATE TABLE IF NOT EXISTS board (place TEXT, key TEXT, value TEXT, expires REAL
                                   WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS journal (number INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT, time REAL, value TEXT,
                                     expires REAL);
+CREATE INDEX IF NOT EXISTS board_expires ON board (expires);
 CREATE INDEX IF NOT EXISTS journal_name ON journal (name, number);
+CREATE INDEX IF NOT EXISTS journal_expires ON journal (expires, name);
 """
+_NEWEST = "SELECT expires FROM journal WHERE name = ? ORDER BY number DESC LIMIT 1"
 _NUMBER_DIGITS = 20
+_PURGE_SECONDS = 60.0
 
 
 class SqliteBoard:
@@ -32,6 +36,7 @@ class SqliteBoard:
         self._store = SqliteStore(path, clock)
         self._now = clock.now
         self._made = False
+        self._purged = 0.0
 
     async def write(self, place: str, key: str, value: str, ttl: float | None = None) -> None:
         """Put it."""
@@ -39,12 +44,12 @@ class SqliteBoard:
 
     async def read(self, place: str, key: str) -> str | None:
         """One value."""
-        return await self._call(lambda connection: self._value(connection, place, key))
+        return await self._look(lambda connection: self._value(connection, place, key))
 
     async def entries(self, place: str) -> Mapping[str, str]:
         """All values."""
         query = "SELECT key, value FROM board WHERE place = ? AND (expires IS NULL OR expires > ?) ORDER BY key"
-        return dict(await self._call(lambda connection: connection.execute(query, (place, self._now())).fetchall()))
+        return dict(await self._look(lambda connection: connection.execute(query, (place, self._now())).fetchall()))
 
     async def erase(self, place: str, key: str) -> None:
         """Take it away."""
@@ -77,6 +82,7 @@ class SqliteBoard:
                 "ORDER BY number DESC LIMIT 1 OFFSET ?)",
                 (journal, journal, keep),
             )
+            self._purge(connection)
 
         await self._call(work)
 
@@ -110,23 +116,38 @@ class SqliteBoard:
         # test and order are ours, hence no injection. A journal lives until its last line runs out
         query = (
             f"SELECT number, time, value FROM journal WHERE name = ? AND {test} AND "  # noqa: S608
-            f"(SELECT max(expires) FROM journal WHERE name = ?) > ? ORDER BY number {order} LIMIT ?"
+            f"({_NEWEST}) > ? ORDER BY number {order} LIMIT ?"
         )
-        rows = await self._call(
+        rows = await self._look(
             lambda connection: connection.execute(query, (journal, number, journal, self._now(), limit)).fetchall()
         )
         return [Line(f"{row[0]:0{_NUMBER_DIGITS}d}", row[1], row[2]) for row in rows]
+
+    async def _look(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        # nodes look many times a second: the write lock is for those who write
+        if not self._made:
+            return await self._call(work)
+        return await self._store.look(work)
 
     async def _call(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         def with_tables(connection: sqlite3.Connection) -> _T:
             if not self._made:
                 for statement in _SCHEMA.split(";")[:-1]:
                     connection.execute(statement)
-                connection.execute("DELETE FROM journal WHERE expires <= ?", (self._now(),))
                 self._made = True
             return work(connection)
 
         return await self._store.transaction(with_tables)
+
+    def _purge(self, connection: sqlite3.Connection) -> None:
+        now = self._now()
+        if 0 <= now - self._purged < _PURGE_SECONDS:
+            return
+        self._purged = now
+        old = connection.execute("SELECT DISTINCT name FROM journal WHERE expires <= ?", (now,)).fetchall()
+        for (journal,) in old:
+            if connection.execute(_NEWEST, (journal,)).fetchone()[0] <= now:
+                connection.execute("DELETE FROM journal WHERE name = ?", (journal,))
 
     def _value(self, connection: sqlite3.Connection, place: str, key: str) -> str | None:
         query = "SELECT value FROM board WHERE place = ? AND key = ? AND (expires IS NULL OR expires > ?)"

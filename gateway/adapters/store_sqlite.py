@@ -136,6 +136,10 @@ class SqliteStore:
         """Run other work in the store's thread and in one transaction with the write lock. Raises as all calls do."""
         return await self._call(work)
 
+    async def look(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        """As ``transaction``, without the write lock: the work only reads."""
+        return await self._call(work, "BEGIN")
+
     async def ping(self) -> None:
         """Open the file if need be and read one page."""
         await self._call(lambda connection: connection.execute("SELECT count(*) FROM vals LIMIT 1").fetchone(), "BEGIN")

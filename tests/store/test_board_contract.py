@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +151,36 @@ async def test_two_processes_see_one_sqlite_board(tmp_path: Path) -> None:
     assert await two.entries("p") == {"k": "v"}
     await one.close()
     await two.close()
+
+
+async def test_looks_at_a_sqlite_board_do_not_wait_for_who_writes(tmp_path: Path) -> None:
+    board = SqliteBoard(tmp_path / "s.sqlite", HandClock())
+    await board.write("p", "k", "v")
+    await board.append("j", "line", keep=5, ttl=60)
+    with closing(sqlite3.connect(tmp_path / "s.sqlite", isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        assert await board.read("p", "k") == "v"
+        assert await board.entries("p") == {"k": "v"}
+        assert [line.value for line in await board.latest("j")] == ["line"]
+        with pytest.raises(PortFailure):
+            await board.write("p", "k", "w")
+    await board.close()
+
+
+async def test_journals_that_have_run_out_leave_the_sqlite_file(tmp_path: Path) -> None:
+    clock = HandClock()
+    board = SqliteBoard(tmp_path / "s.sqlite", clock)
+    await board.append("alive", "old line", keep=500, ttl=60)
+    for number in range(10):
+        await board.append(f"trace {number}", "x", keep=500, ttl=60)
+    await clock.advance(50)
+    await board.append("alive", "line", keep=500, ttl=600)
+    await clock.advance(50)
+    await board.append("alive", "new line", keep=500, ttl=600)
+    with closing(sqlite3.connect(tmp_path / "s.sqlite")) as file:
+        left = file.execute("SELECT name, value FROM journal ORDER BY number").fetchall()
+    assert left == [("alive", "old line"), ("alive", "line"), ("alive", "new line")]
+    await board.close()
 
 
 async def test_a_dead_server_is_a_port_failure() -> None:
