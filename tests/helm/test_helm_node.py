@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -202,9 +203,24 @@ def test_the_resolver_beside_the_node_starts_and_asks_the_cluster_for_its_names(
                 cluster.sendto(answer.to_wire(), unbound)
                 found = dns.message.from_wire(client.recv(65535))
             assert [str(each) for each in found.answer[0]] == ["10.1.0.5"]
+            assert _probed(sidecar, file) == 0
+            # one that hangs is started again
+            process.send_signal(signal.SIGSTOP)
+            with pytest.raises(subprocess.TimeoutExpired):
+                _probed(sidecar, file)
+            process.send_signal(signal.SIGCONT)
         finally:
             process.terminate()
             process.wait(10)
+        assert _probed(sidecar, file) != 0
+
+
+def _probed(sidecar: dict[str, Any], file: Path) -> int:
+    """The exit code of the sidecar's probe; raises TimeoutExpired as kubelet counts it."""
+    assert sidecar["startupProbe"]["exec"] == sidecar["livenessProbe"]["exec"]
+    program, *words = sidecar["livenessProbe"]["exec"]["command"]
+    command = [need(program), *(str(file) if word.endswith(".conf") else word for word in words)]
+    return subprocess.run(command, capture_output=True, check=False, timeout=3).returncode
 
 
 def free_port() -> int:

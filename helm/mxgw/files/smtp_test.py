@@ -66,7 +66,7 @@ def smtp(args, host, port):
     greeting = text.decode(errors="replace")
     if args.proxy and code == 421 and "PROXY" in greeting:
         say(True, f"who is no balancer is refused ({code} {greeting})")
-        not_tested("greeting, EHLO, TLS, relaying: this pod is not in proxyProtocol.trusted; `mxgw probe` asks from outside")
+        not_tested("greeting, EHLO, TLS, relaying: this pod is not in proxyProtocol.trusted; ask with `mxgw probe`")
         return
     if not say(code == 220, f"the greeting is 220 ({code} {greeting})"):
         return

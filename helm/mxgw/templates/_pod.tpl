@@ -64,6 +64,17 @@ spec:
       # one that always restarts starts before the node and ends after it
       restartPolicy: Always
       command: [unbound, -d, -c, /etc/mxgw-unbound/unbound.conf]
+      # it listens on the pod's loopback, where kubelet cannot knock; the node starts when it answers
+      startupProbe:
+        exec: {command: &asked [unbound-control, -c, /etc/mxgw-unbound/unbound.conf, status]}
+        periodSeconds: 1
+        timeoutSeconds: 5
+        failureThreshold: 60
+      livenessProbe:
+        exec: {command: *asked}
+        periodSeconds: 10
+        timeoutSeconds: 5
+        failureThreshold: 3
       securityContext: {{- toYaml $v.securityContext | nindent 8 }}
       resources: {{- toYaml $v.dns.unbound.resources | nindent 8 }}
       volumeMounts:
