@@ -24,6 +24,7 @@ from gateway.mail.transaction import Transaction
 from gateway.mail.verdict import Verdict
 from gateway.ops import catalogue
 from gateway.ops.dns_metrics import DnsMetrics
+from gateway.ops.metric_files import MetricFiles
 from gateway.ports.observer import Record
 from gateway.ports.store_state import StoreState
 
@@ -256,7 +257,7 @@ class NodeMetrics:
         def of(name: str) -> Any:
             return catalogue.ALL[name].make()
 
-        self._folder = folder
+        self._files = MetricFiles(folder)
         self._in_force: tuple[str, str] | None = None
         of("build_info").labels(__version__, platform.python_version()).set(1)
         self._policy = of("policy_info")
@@ -323,19 +324,8 @@ class NodeMetrics:
 
     def worker_gone(self, pid: int) -> None:
         """Its gauges count no more; its counters stay in the sums."""
-        from prometheus_client.multiprocess import mark_process_dead
-
-        mark_process_dead(pid, str(self._folder))  # type: ignore[no-untyped-call]
+        self._files.gone(pid)
 
     def text(self) -> bytes:
         """All metrics of the node in Prometheus's text format. Reads files: not for the event loop."""
-        from prometheus_client import CollectorRegistry, generate_latest
-        from prometheus_client.multiprocess import MultiProcessCollector
-
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry, str(self._folder))  # type: ignore[no-untyped-call]
-        return generate_latest(registry)
-
-    def close(self) -> None:
-        """Remove the folder."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        return self._files.text()
