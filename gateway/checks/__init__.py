@@ -52,7 +52,7 @@ CHECKS: tuple[Check, ...] = (
     Check("dkim", Phase.CONTENT, dkim, "dns", 10.0),
     Check("arc", Phase.CONTENT, arc, "dns", 10.0),
     Check("dmarc", Phase.CONTENT, dmarc, "dns", 10.0, after=("dkim", "spf")),
-    Check("reputation", Phase.CONTENT, reputation, "store", 0.3, needs_client=True, after=("dmarc",)),
+    Check("reputation", Phase.CONTENT, reputation, "store", 0.3, needs_client=True, after=("dmarc", "dkim", "spf")),
     Check("forwarder", Phase.CONTENT, forwarder, "dns", 1.0, after=("dkim", "spf")),
-    Check("greylist", Phase.CONTENT, greylist_content, "store", 0.3, needs_client=True, after=("dkim", "dmarc")),
+    Check("greylist", Phase.CONTENT, greylist_content, "store", 0.3, needs_client=True, after=("dkim", "dmarc", "spf")),
 )

@@ -37,7 +37,7 @@ class Check:
     """One row of the table. budget in seconds. port: what it needs ('' for none), which chooses the posture when it is
     out. needs_client: it judges the client's address and is left out where that is unknown. behind_relay: at the
     content it judges the client behind a trusted relay, of whom it could know nothing in its own phase. after: checks
-    that run in the same phase whose findings it reads."""
+    that may run in the same phase whose findings it reads: it waits for these, and sees no others of its phase."""
 
     name: str
     phase: Phase
@@ -63,8 +63,9 @@ async def run_phase(
     settings: ChecksSettings,
     settled: Settled = _never,
 ) -> tuple[Transaction, dict[str, float]]:
-    """Run all checks of a phase, layer by layer. Returns the transaction with their findings in the table's order, and
-    seconds by check name. At the content of a trusted relay's session the transaction's client is the one behind it."""
+    """Run all checks of a phase, each as soon as it can. Returns the transaction with their findings in the table's
+    order, and seconds by check name. At the content of a trusted relay's session the transaction's client is the one
+    behind it."""
     is_behind = phase is Phase.CONTENT and tx.connection.external_relay is not None
     if is_behind:
         tx = with_client(tx, settings.external_relay)
@@ -78,26 +79,39 @@ async def run_phase(
     order = [check.name for check in pending]
     found: dict[str, Finding] = {}
     seconds: dict[str, float] = {}
-    while pending:
-        waiting = {check.name for check in pending}
-        first = [check for check in pending if check.first]
-        layer = first or [check for check in pending if not waiting.intersection(check.after)]
-        current = tx.with_findings(found)
-        results = await _together([_timed(check, current, ports, settings.of(check.name), seconds) for check in layer])
-        for check, result in zip(layer, results, strict=True):
-            if result is not None:
-                found[check.name] = told_of(result, tx) if is_behind and check.behind_relay else result
-        pending = [check for check in pending if check not in layer]
-        if any(settled(tx.with_findings(found), check.name) for check in first if check.name in found):
-            break
+
+    async def run(check: Check, seen: Mapping[str, Finding]) -> None:
+        finding = await _timed(check, tx.with_findings(seen), ports, settings.of(check.name), seconds)
+        if finding is not None:
+            found[check.name] = told_of(finding, tx) if is_behind and check.behind_relay else finding
+
+    first = [check for check in pending if check.first]
+    for check in first:
+        await run(check, {})
+    if not any(settled(tx.with_findings(found), check.name) for check in first if check.name in found):
+        await _in_order([check for check in pending if not check.first], run, found)
     return tx.with_findings({name: found[name] for name in order if name in found}), seconds
 
 
-async def _together(jobs: Sequence[Awaitable[Finding | None]]) -> list[Finding | None]:
-    # one job needs no task of its own: a third of the phases run a single check
-    if len(jobs) == 1:
-        return [await jobs[0]]
-    return list(await asyncio.gather(*jobs))
+async def _in_order(
+    checks: Sequence[Check],
+    run: Callable[[Check, Mapping[str, Finding]], Awaitable[None]],
+    found: Mapping[str, Finding],
+) -> None:
+    """All at the same time, but each after those whose findings it reads."""
+    if len(checks) == 1:  # one needs no task of its own: a third of the phases run a single check
+        await run(checks[0], {})
+        return
+    tasks: dict[str, asyncio.Task[None]] = {}
+
+    async def in_turn(check: Check) -> None:
+        for name in check.after:
+            if name in tasks:
+                await tasks[name]
+        await run(check, {name: found[name] for name in check.after if name in found})
+
+    tasks.update((check.name, asyncio.create_task(in_turn(check))) for check in checks)
+    await asyncio.gather(*tasks.values())
 
 
 async def _timed(
