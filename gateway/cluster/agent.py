@@ -1,7 +1,8 @@
 """A node's duties: small works over the board, each again and again, beside the mail and never in its way.
 
 A duty that fails is tried again at its next turn, and nobody waits for it; that the board is out, or back, is said
-once. Turns are a little irregular, lest a fleet asks in step.
+once. An error of ours is told with its traceback, at most once a minute where it is the same again. Turns are a little
+irregular, lest a fleet asks in step.
 
 Known gaps: none.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +21,7 @@ from gateway.ports.failure import PortFailure
 log = logging.getLogger("mxgw.cluster")
 
 _JITTER = 0.1
+_AGAIN_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +35,13 @@ class Duty:
 
 
 class Agent:
-    """Does duties until it is cancelled. on_state is told whether the board answers, at each change."""
+    """Does duties until it is cancelled. monotonic: the clock."""
 
-    def __init__(self, duties: Sequence[Duty], on_state: Callable[[bool], None] | None = None) -> None:
+    def __init__(self, duties: Sequence[Duty], monotonic: Callable[[], float] = time.monotonic) -> None:
         self._duties = tuple(duties)
-        self._on_state = on_state
+        self._monotonic = monotonic
         self._out: set[str] = set()
+        self._faults: dict[str, tuple[type[Exception], float]] = {}
 
     @property
     def reachable(self) -> bool:
@@ -61,11 +65,20 @@ class Agent:
             await duty.turn()
         except PortFailure as failure:
             self._note(duty, str(failure.cause))
-        except Exception:
+        except Exception as error:
             # an error of ours in one duty must end neither the others nor the node
-            log.exception("duty %s failed", duty.name, extra={"event": "cluster"})
+            if self._is_news(duty, type(error)):
+                log.exception("duty %s failed", duty.name, extra={"event": "cluster"})
         else:
             self._note(duty, "")
+
+    def _is_news(self, duty: Duty, kind: type[Exception]) -> bool:
+        now = self._monotonic()
+        before, told = self._faults.get(duty.name, (None, 0.0))
+        if kind is before and now - told < _AGAIN_SECONDS:
+            return False
+        self._faults[duty.name] = kind, now
+        return True
 
     def _note(self, duty: Duty, why: str) -> None:
         before = self.reachable
@@ -79,5 +92,3 @@ class Agent:
             log.info("the cluster's board answers again", extra={"event": "store", "state": "ok"})
         else:
             log.warning("the cluster's board does not answer: %s", why, extra={"event": "store", "state": "out"})
-        if self._on_state:
-            self._on_state(self.reachable)

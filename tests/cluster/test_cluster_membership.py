@@ -46,8 +46,8 @@ async def test_a_silent_node_is_gone_after_fifteen_seconds() -> None:
 
 async def test_a_duty_that_fails_stops_nobody_and_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     turns: list[str] = []
-    states: list[bool] = []
     out = True
+    clock = FakeClock()
 
     async def board() -> None:
         turns.append("board")
@@ -58,19 +58,27 @@ async def test_a_duty_that_fails_stops_nobody_and_is_told_once(caplog: pytest.Lo
         turns.append("broken")
         raise ZeroDivisionError
 
-    agent = Agent([Duty("a", 0.01, board), Duty("b", 0.01, board), Duty("c", 0.01, broken)], states.append)
+    def told(text: str) -> int:
+        return sum(text in record.message for record in caplog.records)
+
+    agent = Agent([Duty("a", 0.01, board), Duty("b", 0.01, board), Duty("c", 0.01, broken)], clock.monotonic)
     with caplog.at_level("INFO"):
         task = asyncio.create_task(agent.run())
         while len(turns) < 30:
             await asyncio.sleep(0.01)
-        assert states == [False]
+        assert not agent.reachable
+        assert turns.count("broken") > 3
+        assert told("duty c failed") == 1
+        clock.time += 61
+        while told("duty c failed") < 2:
+            await asyncio.sleep(0.01)
+        assert not agent.reachable
         out = False
         while not agent.reachable:
             await asyncio.sleep(0.01)
         task.cancel()
-    assert states == [False, True]
-    assert sum("does not answer" in record.message for record in caplog.records) == 1
-    assert sum("duty c failed" in record.message for record in caplog.records) > 3
+    assert (told("does not answer"), told("answers again"), told("duty c failed")) == (1, 1, 2)
+    assert all(record.exc_info for record in caplog.records if "duty c failed" in record.message)
 
 
 def test_nodes_of_one_redis_see_each_other_and_a_stopped_one_leaves(tmp_path: Path) -> None:
