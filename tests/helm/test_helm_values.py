@@ -131,6 +131,11 @@ def test_the_schema_refuses(change: dict[str, Any], said: str) -> None:
         ("trial", {"state": {"hostPath": "/var/lib/mxgw"}}, "state.hostPath: is for kind: DaemonSet"),
         ("trial", {"drain": {"timeoutSeconds": 300}}, "must be 320 or more"),
         ("trial", {"redis": {"mode": "external"}}, "redis: external needs url or existingSecret"),
+        (
+            "hostnetwork",
+            {"redis": {"mode": "bundled", "url": ""}, "networkPolicy": {"enabled": True}},
+            "which the bundled Redis' network policy keeps out",
+        ),
         ("loadbalancer", {"tls": {"existingSecret": "x"}}, "existingSecret and certificate.create exclude"),
         ("trial", {"tls": {"certificate": {"create": True}}}, "name the issuer"),
         ("loadbalancer", {"arc": {"selector": ""}}, "arc: domain and selector"),

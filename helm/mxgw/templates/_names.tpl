@@ -130,6 +130,9 @@ scheme: HTTPS
 {{- if and (eq $v.redis.mode "external") (not $v.redis.url) (not $v.redis.existingSecret) -}}
 {{- fail "redis: external needs url or existingSecret" -}}
 {{- end -}}
+{{- if and (eq $v.redis.mode "bundled") (include "mxgw.hostNetwork" .) $v.networkPolicy.enabled -}}
+{{- fail "redis: with hostNetwork the nodes come from the hosts' addresses, which the bundled Redis' network policy keeps out; take external, or networkPolicy.enabled: false" -}}
+{{- end -}}
 {{- if and $v.tls.certificate.create $v.tls.existingSecret -}}{{- fail "tls: existingSecret and certificate.create exclude each other" -}}{{- end -}}
 {{- if and $v.tls.certificate.create (not $v.tls.certificate.issuerRef.name) -}}{{- fail "tls.certificate.issuerRef: name the issuer" -}}{{- end -}}
 {{- if and $v.tls.certificate.create $v.hostname.suffix (not $v.tls.certificate.dnsNames) -}}
