@@ -211,7 +211,7 @@ class World:
         """As shown, with this world's names, and never waiting for long."""
         words = list(one.words)
         for n, word in enumerate(words):
-            if word in ("mx2", "mx3"):
+            if word in ("mx2", "mx3", "edge-a"):
                 words[n] = "mx1"
             elif word == "/etc/mxgw/gateway.yaml":
                 words[n] = str(self.node.config)
