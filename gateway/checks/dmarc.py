@@ -15,22 +15,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from gateway.auth.author import Author, author
-from gateway.auth.dkim_verify import read_signatures
 from gateway.auth.dmarc_eval import Applied, Identifier, align, discover, to_walk
 from gateway.auth.dmarc_record import LEVELS, Record, choose_record
 from gateway.auth.orgdomain import Records, walk
 from gateway.auth.public_suffix import evaluate_by_list, organisational_by_list, suffix_list
 from gateway.checks.dkim import keys
+from gateway.checks.proven import dkim_identifiers
 from gateway.mail.address import AddressError, Mailbox, parse_domain
-from gateway.mail.finding import Cause, DkimFinding, Fact, Finding, Outcome, Why
+from gateway.mail.finding import Cause, Fact, Finding, Outcome
 from gateway.mail.transaction import Transaction
 from gateway.policy.settings import CheckSettings, DmarcSettings
 from gateway.ports import Ports
 from gateway.ports.dns import Resolver, Status
 from gateway.ports.failure import PortFailure
 
-_UNTOLD = Cause("dns", Why.BUDGET, "no cause was given")
-_MOST_UNKNOWN = 50
 _MOST_AUTHORS = 4
 
 
@@ -120,18 +118,7 @@ def _identifiers(tx: Transaction) -> list[Identifier]:
     spf, domain = tx.findings.get("spf"), _spf_domain(tx)
     if spf and domain and spf.outcome in (Outcome.PASS, Outcome.TEMPERROR):
         found.append(Identifier("spf", domain, spf.cause))
-    dkim = tx.findings.get("dkim")
-    if isinstance(dkim, DkimFinding):
-        for signature in dkim.signatures:
-            if signature.domain and signature.outcome is Outcome.PASS:
-                found.append(Identifier("dkim", signature.domain))
-            elif signature.domain and signature.outcome is Outcome.TEMPERROR:
-                found.append(Identifier("dkim", signature.domain, dkim.cause or _UNTOLD))
-    elif dkim and dkim.cause and tx.message:
-        # the whole check is unknown (budget, crash): whatever the signatures name might have passed, nothing else
-        domains = dict.fromkeys(item.domain for item in read_signatures(tx.message) if not item.fault)
-        found += [Identifier("dkim", domain, dkim.cause) for domain in list(domains)[:_MOST_UNKNOWN]]
-    return found
+    return found + dkim_identifiers(tx)
 
 
 def _spf_domain(tx: Transaction) -> str:

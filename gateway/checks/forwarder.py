@@ -13,14 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gateway.auth.dkim_verify import read_signatures
+from gateway.auth.dmarc_eval import Identifier
+from gateway.checks.proven import dkim_identifiers
 from gateway.mail.address import NULL
-from gateway.mail.finding import Cause, DkimFinding, Finding, Outcome, Why
+from gateway.mail.finding import Cause, Finding, Outcome
 from gateway.mail.transaction import Transaction
 from gateway.policy.settings import CheckSettings, ForwarderSettings
 from gateway.ports import Ports
-
-_UNTOLD = Cause("dns", Why.BUDGET, "no cause was given")
 
 
 async def forwarder(tx: Transaction, ports: Ports, settings: CheckSettings) -> Finding | None:  # noqa: ARG001
@@ -36,12 +35,12 @@ async def forwarder(tx: Transaction, ports: Ports, settings: CheckSettings) -> F
             if tx.connection.client_ip in network:
                 return _passed(tx, str(network), "client")
     unknown: Cause | None = None
-    for method, domain, cause in _proven(tx):
-        entry = entry_for(domain, settings.domains)
-        if entry and cause is None:
-            return _passed(tx, entry, method)
+    for one in _proven(tx):
+        entry = entry_for(one.domain, settings.domains)
+        if entry and one.cause is None:
+            return _passed(tx, entry, one.method)
         if entry:
-            unknown = unknown or cause
+            unknown = unknown or one.cause
     if unknown:
         return Finding.unknown("forwarder", unknown)
     return Finding("forwarder", Outcome.NONE, "not-listed")
@@ -62,18 +61,8 @@ def entry_for(domain: str, listed: tuple[str, ...]) -> str:
     return ""
 
 
-def _proven(tx: Transaction) -> Iterator[tuple[str, str, Cause | None]]:
-    """(method, domain, why it is unknown or None where it passed)."""
+def _proven(tx: Transaction) -> Iterator[Identifier]:
     spf, path = tx.findings.get("spf"), tx.envelope.reverse_path if tx.envelope else NULL
     if spf and path is not NULL and not path.is_literal and spf.outcome in (Outcome.PASS, Outcome.TEMPERROR):
-        yield "spf", path.domain, spf.cause
-    dkim = tx.findings.get("dkim")
-    if isinstance(dkim, DkimFinding):
-        for signature in dkim.signatures:
-            if signature.outcome is Outcome.PASS:
-                yield "dkim", signature.domain, None
-            elif signature.outcome is Outcome.TEMPERROR:
-                yield "dkim", signature.domain, dkim.cause or _UNTOLD
-    elif dkim and dkim.cause and tx.message:
-        for item in read_signatures(tx.message):
-            yield "dkim", item.domain, dkim.cause
+        yield Identifier("spf", path.domain, spf.cause)
+    yield from dkim_identifiers(tx)

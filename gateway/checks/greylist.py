@@ -28,7 +28,8 @@ from gateway.checks.greylist_key import (
     spf_domain,
 )
 from gateway.checks.greylist_pools import POOLS, below, included
-from gateway.mail.finding import DkimFinding, Fact, Finding, Outcome, Why
+from gateway.checks.proven import dkim_domains
+from gateway.mail.finding import Fact, Finding, Outcome, Why
 from gateway.mail.transaction import Transaction
 from gateway.policy.settings import CheckSettings, GreylistSettings
 from gateway.ports import Ports
@@ -189,8 +190,7 @@ def _speaks_for_author(tx: Transaction, settings: GreylistSettings) -> bool:
     dkim, dmarc, spf = (tx.findings.get(name) for name in ("dkim", "dmarc", "spf"))
     if any(found and found.outcome is Outcome.TEMPERROR for found in (dkim, dmarc, spf)):
         return True
-    signatures = dkim.signatures if isinstance(dkim, DkimFinding) else ()
-    proven = [one.domain for one in signatures if one.outcome is Outcome.PASS]
+    proven = dkim_domains(tx)
     if settings.exempt_pools and any(below(domain, POOLS) for domain in proven):
         return True
     if spf and spf.outcome is Outcome.PASS:

@@ -14,8 +14,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from gateway.checks.proven import dkim_domains
 from gateway.mail.address import Mailbox
-from gateway.mail.finding import DkimFinding, Outcome
+from gateway.mail.finding import Outcome
 from gateway.mail.network import network_of
 from gateway.mail.transaction import Transaction
 from gateway.mail.verdict import Action, Verdict
@@ -62,17 +63,14 @@ def network_subject(tx: Transaction, settings: ReputationSettings) -> Subject | 
 def domain_subject(tx: Transaction) -> Subject | None:
     """The domain that has proven itself: the author's by DMARC, else the reverse-path's by SPF, else the first of a
     DKIM signature that passes; None where there is none."""
-    dmarc, spf, dkim = (tx.findings.get(name) for name in ("dmarc", "spf", "dkim"))
+    dmarc, spf = tx.findings.get("dmarc"), tx.findings.get("spf")
     if dmarc and dmarc.outcome is Outcome.PASS and (author := str(dmarc.evidence.get("author_domain", ""))):
         return Subject("domain", author)
     path = tx.envelope.reverse_path if tx.envelope else None
     if spf and spf.outcome is Outcome.PASS and isinstance(path, Mailbox) and not path.is_literal:
         return Subject("domain", path.domain)
-    if isinstance(dkim, DkimFinding):
-        for signature in dkim.signatures:
-            if signature.outcome is Outcome.PASS:
-                return Subject("domain", signature.domain)
-    return None
+    signed = dkim_domains(tx)
+    return Subject("domain", signed[0]) if signed else None
 
 
 def score_of(good: float, bad: float, least: float) -> float:

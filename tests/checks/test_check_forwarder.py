@@ -98,6 +98,8 @@ async def test_dkim_as_a_whole_unknown_counts_for_what_signatures_name() -> None
     unknown = Finding.unknown("dkim", TIMEOUT)
     assert (await judge(content=field % b"lists.example.org", dkim=unknown)).outcome is Outcome.TEMPERROR
     assert (await judge(content=field % b"evil.example", dkim=unknown)).outcome is Outcome.NONE
+    # one that could never have passed proves nothing, as for DMARC
+    assert (await judge(content=field.replace(b"bh=", b"nobh=") % b"lists.example.org", dkim=unknown)).outcome is Outcome.NONE
 
 
 # ---- the default policy, through the reception
