@@ -10,13 +10,16 @@ Known gaps: address literals have no author domain.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from gateway.mail.address import AddressError, parse_domain
 from gateway.mail.message import Message
 
 MAX_OCTETS = 16384
 MAX_DOMAINS = 50
+_KEPT = 64
+"""Several checks ask for the author of each message; at most 64 times 16 KiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +37,22 @@ class Author:
 
 def author(message: Message) -> Author:
     """Read all From fields. Never raises."""
-    domains: dict[str, None] = {}
-    unreadable = False
+    values: list[bytes] = []
     left = MAX_OCTETS
     for item in message.all("from"):
         left -= item.end - item.start
         if left < 0:
-            return Author(tuple(domains), unreadable=True)
-        for address in _addresses(message.value(item).decode("utf-8", "surrogateescape")):
+            return replace(_read(tuple(values)), unreadable=True)
+        values.append(message.value(item))
+    return _read(tuple(values))
+
+
+@lru_cache(maxsize=_KEPT)
+def _read(values: tuple[bytes, ...]) -> Author:
+    domains: dict[str, None] = {}
+    unreadable = False
+    for value in values:
+        for address in _addresses(value.decode("utf-8", "surrogateescape")):
             domain = _domain_of(address)
             if not domain:
                 unreadable = True
