@@ -96,13 +96,6 @@ class Service:
         assert words[0] == PROGRAM and words.count(SETTINGS) == 1
         return [sys.executable, "-m", "gateway", *(str(self.settings) if w == SETTINGS else w for w in words[1:])]
 
-    def check(self, key: str = "ExecStartPre") -> int:
-        """The command that looks at the settings first: its exit code."""
-        with self.output.open("ab") as output:
-            return subprocess.run(
-                self.command(key), stdout=output, stderr=output, env=self._environment(), check=False
-            ).returncode
-
     def _environment(self) -> dict[str, str]:
         return {key: value for key, value in os.environ.items() if not key.startswith("MXGW_")}
 

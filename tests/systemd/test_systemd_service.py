@@ -25,7 +25,6 @@ def delivered(service: Service) -> str:
 
 
 def test_a_node_lives_as_the_unit_says(service: Service) -> None:
-    assert service.check() == 0
     service.start(filtered=True)
     service.wait(lambda: service.said("READY=1"), "READY=1")
     assert service.process
@@ -96,6 +95,18 @@ def test_sockets_that_nobody_would_serve_are_a_fault_of_the_settings(service: Se
     assert service.process.wait(30) == 78
     assert "no listener of the settings takes: ::1 port" in service.output.read_text()
     assert "78" in service.service["RestartPreventExitStatus"][0].split()
+
+
+def test_wrong_settings_end_the_main_process_with_78_which_is_not_started_again(service: Service) -> None:
+    """RestartPreventExitStatus looks at ExecStart alone: a command before it would be tried for ever."""
+    service.settings.write_text(service.settings.read_text() + "route: 1\n")
+    service.start()
+    assert service.process
+    assert service.process.wait(30) == 78
+    assert "route: unknown key" in service.output.read_text()
+    assert "78" in service.service["RestartPreventExitStatus"][0].split()
+    assert "ExecStartPre" not in service.service
+    assert not service.said("READY=1")
 
 
 def test_without_a_service_manager_nothing_is_missed(service: Service) -> None:

@@ -56,6 +56,16 @@ def test_user_and_folders_can_be_made(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "etc")
 
 
+def test_a_crash_is_tried_for_ever_and_wrong_settings_close_the_socket() -> None:
+    """A client at the socket starts a failed service at once, and again: only the limit of starts ends that."""
+    service = unit("mxgw.service")
+    (restart,), (span,), (burst,) = (service[key] for key in ("RestartSec", "StartLimitIntervalSec", "StartLimitBurst"))
+    assert float(restart.rstrip("s")) * int(burst) > float(span.rstrip("s"))
+    # a start that fails takes a second or two
+    assert float(span.rstrip("s")) / int(burst) > 3
+    assert unit("mxgw.service")["Requires"] == ["mxgw.socket"]
+
+
 def test_the_node_is_given_the_time_it_takes() -> None:
     service = unit("mxgw.service")
     limits = LimitsSettings()
