@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,9 +36,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def effect_json(args: argparse.Namespace, before: Policy, after: Policy) -> dict[str, Any]:
     """For programs; {} where no decisions were asked for. Raises CommandError."""
+    from gateway.cli.track import about
+
     if (asked := _asked(args)) is None:
         return {}
-    effect, missed, strangers = _effect(args, asked, before, after)
+    effect, found = _effect(args, asked, before, after)
     return {
         "effect": {
             **tally_json(effect.tally),
@@ -47,8 +48,7 @@ def effect_json(args: argparse.Namespace, before: Policy, after: Policy) -> dict
             "last": at(effect.last),
             "left_out": dict(effect.left_out),
             "unchecked": effect.unchecked,
-            "missed": missed,
-            "unreadable_nodes": sorted(strangers),
+            **about(found),
             "found_by_settings_in_force": _settings(before, after),
         }
     }
@@ -56,11 +56,13 @@ def effect_json(args: argparse.Namespace, before: Policy, after: Policy) -> dict
 
 def show_effect(args: argparse.Namespace, before: Policy, after: Policy) -> None:
     """For people. Raises CommandError."""
+    from gateway.cli.track import show_reach
+    from gateway.cluster.journal import MOST
     from gateway.evidence.recorded import WHY
 
     if (asked := _asked(args)) is None:
         return
-    effect, missed, strangers = _effect(args, asked, before, after)
+    effect, found = _effect(args, asked, before, after)
     span = (
         f"decisions from {at(effect.first)} to {at(effect.last)}: " if effect.tally.judged else "recorded decisions: "
     )
@@ -70,10 +72,13 @@ def show_effect(args: argparse.Namespace, before: Policy, after: Policy) -> None
         print(f"{count} not replayed: {WHY[why]}")
     if effect.unchecked:
         print(f"{effect.unchecked} were decided by another policy than the one in force; taken as recorded")
-    if missed:
-        print(f"{missed} are not in the journal: there were too many at a time")
-    if strangers:
-        print(f"not readable with the secret of these settings: the lines of {', '.join(sorted(strangers))}")
+    if found.missed:
+        print(f"{found.missed} are not in the journal: there were too many at a time")
+    if found.strangers:
+        print(f"not readable with the secret of these settings: the lines of {', '.join(sorted(found.strangers))}")
+    if len(found.records) >= MOST:
+        print(f"these are the newest {MOST}: say a shorter --since")
+    show_reach(found)
     if names := _settings(before, after):
         print(f"these checks have other settings; what they found is what they find now: {', '.join(names)}")
 
@@ -91,14 +96,15 @@ def _asked(args: argparse.Namespace) -> float | None:
     return 0.0 if args.log else None
 
 
-def _effect(args: argparse.Namespace, since: float, before: Policy, after: Policy) -> tuple[Effect, int, Iterable[str]]:
+def _effect(args: argparse.Namespace, since: float, before: Policy, after: Policy) -> tuple[Effect, Found]:
     from gateway.cli.track import from_logs
+    from gateway.cluster.journal import Found
     from gateway.evidence.effect import effect_of
 
     if args.log:
-        return effect_of(from_logs(args.log), after, [before], since), 0, ()
+        return effect_of(from_logs(args.log), after, [before], since), Found((), 0, frozenset())
     found = _from_board(args, since)
-    return effect_of(reversed(found.records), after, [before], since), found.missed, found.strangers
+    return effect_of(reversed(found.records), after, [before], since), found
 
 
 def _from_board(args: argparse.Namespace, since: float) -> Found:

@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         found = from_board(args, query, since, args.limit, args.fresh)
     if args.output == "json":
-        show_json("track", {"records": list(found.records), **_about(found)})
+        show_json("track", {"records": list(found.records), **about(found)})
     else:
         _show(found)
     return OK if found.records else NEGATIVE
@@ -114,12 +114,18 @@ def _show(found: Found) -> None:
         print(f"{found.missed} decisions of that time are in the nodes' logs only: there were too many at a time")
     if found.strangers:
         print(f"not readable with the secret of these settings: the lines of {', '.join(sorted(found.strangers))}")
+    show_reach(found)
+
+
+def show_reach(found: Found) -> None:
+    """How far back the board reaches, where that is less than was asked for."""
     if found.oldest is not None:
         reach = f"the board reaches back to {at(found.oldest)}" if found.oldest else "the board has no decisions"
         print(f"{reach} (settings: decisions.hours, decisions.lines); older ones are in the nodes' logs: --log FILE")
 
 
-def _about(found: Found) -> dict[str, Any]:
+def about(found: Found) -> dict[str, Any]:
+    """What is not among the records, for programs."""
     reach = at(found.oldest) if found.oldest else ""
     return {"missed": found.missed, "unreadable_nodes": sorted(found.strangers), "reaches_back_to": reach}
 

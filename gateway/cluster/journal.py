@@ -29,6 +29,8 @@ JOURNAL_SECONDS: Final = 1.0
 RECORD_OCTETS: Final = 8 * 1024
 """A longer record loses its findings, and says so."""
 LINE_OCTETS: Final = 16 * 1024
+MOST: Final = 100_000
+"""So many records are read at a time."""
 _LINE_RECORDS: Final = 100
 _GATHERED: Final = 2000
 _PAGE: Final = 100
@@ -100,7 +102,7 @@ async def decisions(
     board: Board,
     seal: Seal,
     since: float = 0.0,
-    most: int = 100_000,
+    most: int = MOST,
     wanted: Callable[[Mapping[str, Any]], bool] = lambda _record: True,
 ) -> Found:
     """The wanted records of lines not older than ``since`` (seconds since 1970), at most so many. Raises

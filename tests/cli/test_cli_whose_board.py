@@ -100,3 +100,16 @@ def test_track_says_how_far_back_the_board_reaches(folder: Path, capsys: pytest.
     assert "reaches back" not in capsys.readouterr().out
     assert main(["track", "--since", "7d", "--from", "example.org", "--output", "json"]) == 1
     assert json.loads(capsys.readouterr().out)["reaches_back_to"].endswith("Z")
+
+
+def test_the_effect_of_a_policy_says_how_far_back_the_board_reaches(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asyncio.run(_beat(folder / "state" / "store.sqlite3"))
+    asyncio.run(_decide(folder / "state" / "store.sqlite3", b""))
+    (folder / "same.yaml").write_text("version: 1\n")
+    words = ["policy", "diff", str(folder / "same.yaml"), str(folder / "same.yaml"), "--since"]
+    assert main([*words, "7d"]) == 0
+    assert "the board reaches back to 2" in capsys.readouterr().out
+    assert main([*words, "7d", "--output", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["effect"]["reaches_back_to"].endswith("Z")
