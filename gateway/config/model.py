@@ -311,7 +311,7 @@ class Settings(_Section):
         description="how our own header fields begin; strangers' fields of that kind are removed",
     )
     secret: Annotated[SecretStr | None, AfterValidator(_secret)] = Field(
-        None, description="shared by the cluster, for tokens and signatures; 16 characters or more"
+        None, description="shared by the cluster, for hashes and seals in the store; 16 characters or more; absent: an empty one"
     )
 
     _origin: Mapping[str, str] = PrivateAttr(default_factory=dict)
