@@ -183,6 +183,13 @@ def test_a_deployment_keeps_the_clients_address_and_is_spread() -> None:
     assert one(objects, "PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
 
 
+@pytest.mark.parametrize("name", sorted(CI))
+def test_each_pod_has_a_name_of_its_own_in_the_cluster(name: str) -> None:
+    (node,) = [each for each in node_container(OBJECTS[name])["env"] if each["name"] == "MXGW_NODE"]
+    expected = {"DaemonSet": "spec.nodeName", "Deployment": "metadata.name"}[workload(OBJECTS[name])["kind"]]
+    assert node["valueFrom"]["fieldRef"]["fieldPath"] == expected
+
+
 def test_the_key_stays_for_dane_unless_told_otherwise() -> None:
     certificate = one(OBJECTS["loadbalancer"], "Certificate")["spec"]
     assert certificate["privateKey"]["rotationPolicy"] == "Never"
