@@ -21,4 +21,5 @@ def changed(text: str, front: int, nodes: Sequence[int], **words: str) -> str:
     for old, new in {**pairs, **{key.replace("_", " "): word for key, word in words.items()}}.items():
         assert text.count(old) == 1, old
         text = text.replace(old, new)
+    text = re.sub(r"(bind|listen) \[::\]:25\b", rf"\1 [::1]:{front}", text)
     return re.sub(r"(bind|listen) :?25\b", rf"\1 127.0.0.1:{front}", text)
