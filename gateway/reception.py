@@ -43,9 +43,9 @@ from gateway.mail.verdict import Action, Verdict
 from gateway.pipeline import Judgement
 from gateway.policy.model import Policy, Profile
 from gateway.ports.mailstore import DeliveryResult
-from gateway.services import Relay, Services
+from gateway.services import Services
 
-__all__ = ["Reception", "Relay", "Services"]
+__all__ = ["Reception", "Services"]
 
 log = logging.getLogger("mxgw.reception")
 

@@ -9,10 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from gateway.delivery.routes import Route
+from gateway.delivery.routes import Relay
 from gateway.delivery.stamp import Identity
 from gateway.mail.limits import WireLimits
-from gateway.mail.message import OutgoingMessage
 from gateway.mail.reply import Reply
 from gateway.mail.transaction import Address, Transaction
 from gateway.mail.verdict import Verdict
@@ -20,18 +19,6 @@ from gateway.pipeline import Pipeline
 from gateway.policy.model import Policy, Profile
 from gateway.ports.mailstore import DeliveryResult
 from gateway.ports.observer import Observer
-
-
-class Relay(Protocol):
-    """What the reception needs of ``delivery.routes.Router``; explain puts a dry one here."""
-
-    def route_for(self, domain: str) -> Route | None:
-        """The route of a recipient domain, or None: not ours."""
-        ...
-
-    async def deliver(self, tx: Transaction, message: OutgoingMessage, budget: float) -> DeliveryResult:
-        """Hand over inside ``budget`` seconds."""
-        ...
 
 
 class Accounts(Protocol):

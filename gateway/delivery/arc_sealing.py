@@ -11,27 +11,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from gateway.auth.arc_seal import MAX_SETS, WANT, Sealer, chain_value, seal
 from gateway.auth.arc_verify import read_chain
 from gateway.checks.dkim import hashed, judged
-from gateway.delivery.routes import Route
+from gateway.delivery.routes import Relay, Route
 from gateway.mail.message import Message, OutgoingMessage
 from gateway.mail.transaction import Transaction
 from gateway.ports.mailstore import DeliveryResult
-
-
-class Relay(Protocol):
-    """What is wrapped: ``services.Relay``."""
-
-    def route_for(self, domain: str) -> Route | None:
-        """The route of a recipient domain."""
-        ...
-
-    async def deliver(self, tx: Transaction, message: OutgoingMessage, budget: float) -> DeliveryResult:
-        """Hand over inside ``budget`` seconds."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from gateway.mail import limits
 from gateway.mail.address import Mailbox, ReversePath
 from gateway.mail.finding import Cause, Why
 from gateway.mail.message import OutgoingMessage
-from gateway.mail.transaction import Envelope, Transaction
+from gateway.mail.transaction import Envelope
 from gateway.ports.failure import PortFailure
 from gateway.ports.mailstore import DeliveryResult, Handover, RecipientResult
 
@@ -59,13 +59,17 @@ def result_of(reply: ServerReply) -> RecipientResult:
 
 
 async def hand_over(
-    session: Session, tx: Transaction, message: OutgoingMessage, deadline: Deadline, after_dot: AfterDot
+    session: Session,
+    client: xclient.Attributes,
+    envelope: Envelope,
+    message: OutgoingMessage,
+    deadline: Deadline,
+    after_dot: AfterDot,
 ) -> DeliveryResult:
-    """All of it; the name of the mailstore is left open. Raises PortFailure: nothing was taken."""
+    """All of it, on behalf of that client; the name of the mailstore is left open. Raises PortFailure when nothing was
+    taken."""
     started = time.perf_counter()
-    envelope = tx.envelope
-    assert envelope is not None
-    await session.introduce(xclient.attributes(tx), deadline)
+    await session.introduce(client, deadline)
     parameters = await _parameters(session, envelope, message)
     if isinstance(parameters, RecipientResult):
         return DeliveryResult("", dict.fromkeys(envelope.recipients, parameters), lacking=True)

@@ -17,6 +17,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from gateway.delivery.breaker import Health, Pooled, Standing, Watched, both
 from gateway.delivery.ledger import DeliveryLedger
@@ -58,6 +59,18 @@ class Route:
         """In which order to try them for one message. chance gives numbers from 0 to 1."""
         order = _drawn(self.mailstores, self.weights, chance) if any(self.weights) else list(self.mailstores)
         return sorted(order, key=_standing)  # stable: among equals preference or the draw decides
+
+
+class Relay(Protocol):
+    """What the reception needs of a :class:`Router`; explain puts a dry one there."""
+
+    def route_for(self, domain: str) -> Route | None:
+        """The route of a recipient domain, or None: not ours."""
+        ...
+
+    async def deliver(self, tx: Transaction, message: OutgoingMessage, budget: float) -> DeliveryResult:
+        """Hand over inside ``budget`` seconds."""
+        ...
 
 
 class Router:

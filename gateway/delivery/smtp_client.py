@@ -115,12 +115,13 @@ class RelayMailstore:
     async def _attempt(
         self, tx: Transaction, message: OutgoingMessage, deadline: Deadline, *, fresh: bool
     ) -> DeliveryResult:
-        started = time.perf_counter()
-        async with self._pool.session(deadline, fresh=fresh, client=xclient.attributes(tx)) as session:
+        assert tx.envelope is not None
+        started, client = time.perf_counter(), xclient.attributes(tx)
+        async with self._pool.session(deadline, fresh=fresh, client=client) as session:
             connected = time.perf_counter() - started
             self._learn(session)
             with _stale_noticed(session, fresh):
-                told = await hand_over(session, tx, message, deadline, self._after_dot)
+                told = await hand_over(session, client, tx.envelope, message, deadline, self._after_dot)
         return replace(told, mailstore=self.name, timings={"connect": connected, **told.timings})
 
     async def recipient(self, mailbox: Mailbox) -> RecipientStatus:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from gateway import __version__
-from gateway.delivery.routes import Route
+from gateway.delivery.routes import Relay, Route
 from gateway.mail.message import OutgoingMessage
 from gateway.mail.phase import Phase
 from gateway.mail.transaction import Transaction
@@ -28,7 +28,6 @@ from gateway.policy.model import Policy, Profile
 from gateway.ports import Ports
 from gateway.ports.answers import encode
 from gateway.ports.mailstore import DeliveryResult
-from gateway.reception import Relay
 
 log = logging.getLogger("mxgw.journal")
 

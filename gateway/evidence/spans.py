@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from gateway.checks.run import Check
-from gateway.delivery.routes import Route
+from gateway.delivery.routes import Relay, Route
 from gateway.mail.finding import Finding
 from gateway.mail.message import OutgoingMessage
 from gateway.mail.phase import Phase
@@ -28,7 +28,7 @@ from gateway.ports import Ports
 from gateway.ports.failure import PortFailure
 from gateway.ports.mailstore import DeliveryResult
 from gateway.ports.observer import Observer, Record
-from gateway.reception import Relay, Services
+from gateway.reception import Services
 
 SPANS: Final = 1000
 """Of one session; what comes after them is left out."""

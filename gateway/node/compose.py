@@ -33,7 +33,7 @@ from gateway.delivery.arc_sealing import SealingRelay
 from gateway.delivery.ledger import DeliveryLedger
 from gateway.delivery.open import open_mailstore
 from gateway.delivery.recipients_list import AcceptedRecipients, FileRecipients, ListedRecipients, RecipientList
-from gateway.delivery.routes import Route, Router
+from gateway.delivery.routes import Relay, Route, Router
 from gateway.delivery.stamp import Identity
 from gateway.delivery.url import MailstoreUrl
 from gateway.delivery.wire import Timeouts
@@ -61,7 +61,6 @@ from gateway.ports.mailstore import Mailstore, RecipientDirectory
 from gateway.ports.observer import Observer
 from gateway.ports.store import Store
 from gateway.reception import Services
-from gateway.services import Relay
 from gateway.smtp.listener import SmtpServer
 
 log = logging.getLogger("mxgw.node")
