@@ -59,7 +59,8 @@ class Machine:
         units = self.root / "usr" / "lib" / "systemd" / "system"
         units.mkdir(parents=True)
         need("bird")
-        shutil.copyfile("/lib/systemd/system/bird.service", units / "bird.service")
+        for unit in (Path("/lib/systemd/system/bird.service"), *Path("/lib/systemd/system").glob("systemd-network*")):
+            shutil.copyfile(unit, units / unit.name)
         text, secret = blocks("yaml")[0], blocks("ini")[0]
         self.settings = yaml.safe_load(text)
         self.config = self.root / "etc" / "mxgw" / "gateway.yaml"
@@ -91,8 +92,13 @@ class Machine:
                 assert ": OK; mx1.example.net on 0.0.0.0:25, [::]:25" in said(
                     sys.executable, "-m", "gateway", *words, env=self.environment
                 )
-            case "systemctl" if words[0] == "enable":
-                said(need("systemctl"), f"--root={self.root}", "enable", *(word for word in words[1:] if word != "--now"))
+            case "systemctl" if words[0] in ("enable", "disable"):
+                said(need("systemctl"), f"--root={self.root}", *(word for word in words if word != "--now"))
+            case "ln":
+                target = self.place(words[-1])
+                target.parent.mkdir(parents=True)
+                said(program, *words[:-1], target)
+                assert target.readlink() == Path("/opt/mxgw/bin/mxgw")
             case "curl":
                 text = " ".join(words).replace("127.0.0.1:8025", f"127.0.0.1:{node().admin_port}")
                 assert "ready" in said(need("curl"), *text.split())
@@ -134,6 +140,8 @@ def test_the_page_does_what_it_says(start_node: Callable[..., NodeProcess], tmp_
     assert (wants / "sockets.target.wants" / "mxgw.socket").is_symlink()
     assert (wants / "multi-user.target.wants" / "mxgw.service").is_symlink()
     assert (wants / "bird.service.wants" / "mxgw-announce.service").is_symlink()
+    assert (wants / "multi-user.target.wants" / "systemd-networkd.service").is_symlink()
+    assert not (wants / "network-online.target.wants" / "systemd-networkd-wait-online.service").exists()
 
 
 def test_the_listeners_of_the_page_are_the_sockets_of_the_unit() -> None:
