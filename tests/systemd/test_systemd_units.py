@@ -66,6 +66,11 @@ def test_a_crash_is_tried_for_ever_and_wrong_settings_close_the_socket() -> None
     assert unit("mxgw.service")["Requires"] == ["mxgw.socket"]
 
 
+def test_journald_drops_nothing() -> None:
+    """Its own limit is 10,000 lines in 30 s, which one worker can write."""
+    assert unit("mxgw.service")["LogRateLimitIntervalSec"] == ["0"]
+
+
 def test_the_node_is_given_the_time_it_takes() -> None:
     service = unit("mxgw.service")
     limits = LimitsSettings()
