@@ -5,12 +5,12 @@ Known gaps: none.
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from gateway.adapters.board_memory import MemoryBoard
 from gateway.adapters.board_sqlite import SqliteBoard
+from gateway.adapters.clock_system import SystemClock
 from gateway.adapters.store_memory import MemoryStore
 from gateway.adapters.store_sqlite import SqliteStore
 from gateway.ports.board import Board
@@ -21,14 +21,6 @@ from gateway.ports.store_state import OnState, nobody_told
 _CONNECTIONS = 32
 _LEAST_CONNECTIONS = 4
 _REDIS = ("redis", "rediss", "unix", "sentinel", "cluster")
-
-
-class _SystemTime:
-    def now(self) -> float:
-        return time.time()
-
-    def monotonic(self) -> float:
-        return time.monotonic()
 
 
 def open_store(
@@ -50,7 +42,7 @@ def open_store(
     if isinstance(place, Path):
         return SqliteStore(place, clock)
     if place == "memory":
-        return MemoryStore(clock or _SystemTime())
+        return MemoryStore(clock or SystemClock())
     # not needed by a lone node, and redis-py takes 60 ms to import
     from gateway.adapters.redis_client import Patience
     from gateway.adapters.store_redis import RedisStore
@@ -66,9 +58,9 @@ def open_board(url: str, state_dir: Path, clock: Clock | None = None, secret: by
     """The board beside the store of that URL. Arguments and errors as for :func:`open_store`."""
     place = _place(url, state_dir)
     if isinstance(place, Path):
-        return SqliteBoard(place, clock or _SystemTime())
+        return SqliteBoard(place, clock or SystemClock())
     if place == "memory":
-        return MemoryBoard(clock or _SystemTime())
+        return MemoryBoard(clock or SystemClock())
     from gateway.adapters.board_redis import RedisBoard
 
     try:

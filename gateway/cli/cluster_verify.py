@@ -83,11 +83,10 @@ def _text(path: Path) -> str:
 async def _verify(board: Board, args: argparse.Namespace, text: str | None) -> Comparison:
     from gateway.cluster.verify import compare, drop_set, give_order, live_nodes, put_set, seal_of, words
     from gateway.config import load_settings
-    from gateway.node.duties import secret_of
 
     if text is not None:
         settings = load_settings(settings_path(args.config), os.environ)
-        await put_set(board, seal_of(secret_of(settings)), text)
+        await put_set(board, seal_of(settings.shared_secret), text)
     elif args.packaged:
         await drop_set(board)
     order = await give_order(board)

@@ -113,7 +113,7 @@ async def _client(settings: Settings) -> list[Told]:
 
 async def _clients_seen(settings: Settings) -> list[Told]:
     from gateway.cluster.journal import decisions, seal_of
-    from gateway.node.duties import board_of, secret_of
+    from gateway.node.duties import board_of
     from gateway.ports.failure import PortFailure
 
     if settings.store.startswith("memory:"):
@@ -121,7 +121,7 @@ async def _clients_seen(settings: Settings) -> list[Told]:
     try:
         board = board_of(settings)
         try:
-            seen = await decisions(board, seal_of(secret_of(settings)), time.time() - 86400, 1000)
+            seen = await decisions(board, seal_of(settings.shared_secret), time.time() - 86400, 1000)
         finally:
             await board.close()
     except (PortFailure, ValueError, OSError):

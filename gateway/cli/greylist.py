@@ -129,7 +129,6 @@ async def _run(args: argparse.Namespace, settings: Settings) -> int:
 
 async def _list(args: argparse.Namespace, settings: Settings, board: Board) -> int:
     from gateway.cluster.greylist import allowed, journal, seal_of
-    from gateway.node.duties import secret_of
 
     entries = [
         {"entry": entry, **said}
@@ -139,7 +138,7 @@ async def _list(args: argparse.Namespace, settings: Settings, board: Board) -> i
     events: list[Event] = []
     strangers: set[str] = set()
     if args.state != "allowed":
-        events, strangers = await journal(board, seal_of(secret_of(settings)), time.time() - args.since)
+        events, strangers = await journal(board, seal_of(settings.shared_secret), time.time() - args.since)
     keys = _by_key([event for event in events if args.text in event.key])
     keys = [key for key in keys if args.state in ("all", "waiting" if key["state"] in _WAITING else "passed")]
     keys = keys[-args.limit :]

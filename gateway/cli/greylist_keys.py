@@ -72,7 +72,6 @@ async def mark(args: argparse.Namespace, settings: Settings, board: Board) -> in
     from gateway.checks.greylist_key import key_of
     from gateway.cluster.greylist import CLEARED, Event, publish, seal_of
     from gateway.node.compose import shared_store
-    from gateway.node.duties import secret_of
     from gateway.node.policy_keeper import policy_now
     from gateway.ports.store import GreylistMark
 
@@ -91,7 +90,7 @@ async def mark(args: argparse.Namespace, settings: Settings, board: Board) -> in
     finally:
         await store.close()
     event = Event(settings.node, clock.now(), "passed" if passes else CLEARED, key)
-    await publish(board, seal_of(secret_of(settings)), settings.node, [event])
+    await publish(board, seal_of(settings.shared_secret), settings.node, [event])
     if args.output == "json":
         show_json(f"greylist-{args.kind}", {"key": key})
     else:

@@ -110,13 +110,12 @@ def _effect(args: argparse.Namespace, since: float, before: Policy, after: Polic
 def _from_board(args: argparse.Namespace, since: float) -> Found:
     from gateway.cluster.journal import decisions, seal_of
     from gateway.config import load_settings
-    from gateway.node.duties import secret_of
 
     settings = load_settings(settings_path(args.config), os.environ)
     if not settings.decisions.lines:
         raise CommandError(USAGE, "decisions.lines is 0: nothing is kept on the board; say --log FILE")
 
     async def work(board: Board) -> Found:
-        return await decisions(board, seal_of(secret_of(settings)), since)
+        return await decisions(board, seal_of(settings.shared_secret), since)
 
     return over_board(args, work)

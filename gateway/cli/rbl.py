@@ -171,8 +171,8 @@ async def _health(args: argparse.Namespace, settings: Settings | None, watched: 
 
 
 async def _agreed(args: argparse.Namespace, settings: Settings | None) -> dict[str, Health]:
+    from gateway.cluster.list_watch import cluster_states
     from gateway.node.duties import board_of
-    from gateway.node.lists import cluster_states
     from gateway.ports.failure import PortFailure
 
     # a board in memory is that of the node's process only; with --zone nothing leaves the machine

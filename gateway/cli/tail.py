@@ -43,13 +43,12 @@ def run(args: argparse.Namespace) -> int:
     from gateway.cluster.journal import JOURNAL, page_of, seal_of
     from gateway.cluster.watching import Watch, leave, renew
     from gateway.config import load_settings
-    from gateway.node.duties import secret_of
 
     query, seconds = query_of(args), seconds_of(args.duration)
     settings = load_settings(settings_path(args.config), os.environ)
     if not settings.decisions.lines:
         raise CommandError(USAGE, "decisions.lines is 0: nodes tell nothing; follow their logs")
-    seal = seal_of(secret_of(settings))
+    seal = seal_of(settings.shared_secret)
 
     async def work(board: Board) -> None:
         watch, shown = Watch(f"tail-{secrets.token_hex(6)}"), 0

@@ -46,14 +46,13 @@ def run(args: argparse.Namespace) -> int:
     """Follow."""
     from gateway.cluster.watching import Watch, leave, renew, said_after, seal_of
     from gateway.config import load_settings
-    from gateway.node.duties import secret_of
 
     try:
         network = str(ip_network(args.ip.strip("[]"), strict=False))
     except ValueError as error:
         raise CommandError(USAGE, f"--ip {args.ip}: an address or a network such as 192.0.2.0/24") from error
     seconds = seconds_of(args.duration)
-    seal = seal_of(secret_of(load_settings(settings_path(args.config), os.environ)))
+    seal = seal_of(load_settings(settings_path(args.config), os.environ).shared_secret)
     watch = Watch(f"trace-{secrets.token_hex(6)}", network)
     kept: list[dict[str, Any]] = []
 

@@ -158,12 +158,11 @@ def from_board(args: argparse.Namespace, query: Query, since: float, limit: int,
     from gateway.cluster.watching import Watch, leave, renew
     from gateway.config import load_settings
     from gateway.evidence.recorded import seconds_of as when
-    from gateway.node.duties import secret_of
 
     settings = load_settings(settings_path(args.config), os.environ)
     if not settings.decisions.lines:
         raise CommandError(USAGE, "decisions.lines is 0: nothing is kept on the board; say --log FILE")
-    seal = seal_of(secret_of(settings))
+    seal = seal_of(settings.shared_secret)
 
     def wanted(record: Mapping[str, Any]) -> bool:
         return query.finds(record) and when(str(record["time"])) >= since

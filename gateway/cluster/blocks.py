@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.cluster import remembered
+from gateway.cluster.kept_file import replace_text
 from gateway.cluster.remembered import MARK
 from gateway.mail.address import AddressError, parse_domain, parse_mailbox
 from gateway.ports.blocks import Block
@@ -199,11 +199,7 @@ class BlockWatch:
         self._tell({"ahead": self._ahead, "blocks": [asdict(block) for block in _decode(self._known)]})
 
     def _keep(self) -> None:
-        part = self._file.with_suffix(".part")
         try:
-            descriptor = os.open(part, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump({"ahead": self._ahead, "blocks": self._known}, file, ensure_ascii=False)
-            part.replace(self._file)
+            replace_text(self._file, json.dumps({"ahead": self._ahead, "blocks": self._known}, ensure_ascii=False))
         except OSError as error:
             log.warning("%s cannot be written: %s", self._file, error, extra={"event": "block"})

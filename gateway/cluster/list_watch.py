@@ -78,6 +78,18 @@ class Watched:
         return tuple(zone for zone in self.zones if zone.name not in self.settings.unwatched)
 
 
+async def cluster_states(board: Board) -> Mapping[str, Health]:
+    """What the board says of each list. Raises PortFailure."""
+    found = {}
+    for name, text in (await board.entries(PLACE)).items():
+        try:
+            found[name] = Health.of_text(text)
+        except ValueError as error:
+            # of another version
+            log.warning("state of list %s cannot be read: %s", name, error, extra={"event": "rbl"})
+    return found
+
+
 class Listener(Protocol):
     """Who is told, in the supervisor: metrics."""
 
@@ -145,7 +157,7 @@ class ListWatch:
     async def turn(self) -> None:
         """Read the board, hold or take the lease, tell. Raises PortFailure."""
         try:
-            entries = await self._board.entries(PLACE)
+            found = await cluster_states(self._board)
             # times that all nodes read are by the board's clock
             self._ahead = await self._board.now() - self._clock.now()
             led, self._leads = self._leads, await self._lease()
@@ -160,11 +172,7 @@ class ListWatch:
         if self._leads and not led:
             self._next = 0.0
         names = {zone.name for zone in self._watched().zones}
-        for name in names & entries.keys():
-            try:
-                self._cluster[name] = Health.of_text(entries[name])
-            except ValueError as error:
-                log.warning("state of list %s cannot be read: %s", name, error, extra={"event": "rbl"})
+        self._cluster.update({name: found[name] for name in names & found.keys()})
         self._say()
 
     async def _lease(self) -> bool:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
+from gateway.cluster.kept_file import replace_text
 from gateway.ports.board import Board
 
 log = logging.getLogger("mxgw.cluster")
@@ -91,9 +92,7 @@ class OrderWatch:
             if order is None:
                 self._file.unlink(missing_ok=True)
                 return True
-            part = self._file.with_suffix(".part")
-            part.write_text(order, encoding="utf-8")
-            part.replace(self._file)
+            replace_text(self._file, order)
         except OSError as error:
             log.warning("%s cannot be written: %s", self._file, error, extra={"event": "order"})
             return False

@@ -311,7 +311,8 @@ class Settings(_Section):
         description="how our own header fields begin; strangers' fields of that kind are removed",
     )
     secret: Annotated[SecretStr | None, AfterValidator(_secret)] = Field(
-        None, description="shared by the cluster, for hashes and seals in the store; 16 characters or more; absent: an empty one"
+        None,
+        description="shared by the cluster, for hashes and seals in the store; 16 characters or more; absent: empty",
     )
 
     _origin: Mapping[str, str] = PrivateAttr(default_factory=dict)
@@ -331,6 +332,11 @@ class Settings(_Section):
     def origin(self) -> Mapping[str, str]:
         """Where each value came from: dotted key -> ``default``, ``gateway.yaml:12`` or ``MXGW_STORE``."""
         return self._origin
+
+    @property
+    def shared_secret(self) -> bytes:
+        """The octets of ``secret``; b'' if there is none."""
+        return self.secret.get_secret_value().encode() if self.secret else b""
 
     @property
     def warnings(self) -> tuple[str, ...]:

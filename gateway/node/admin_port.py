@@ -12,7 +12,6 @@ from typing import Any
 from gateway.cluster.journal import seal_of
 from gateway.config import Settings
 from gateway.config.admin_section import read_token, tls_context
-from gateway.node.duties import secret_of
 from gateway.ops.admin import AdminServer, Page, Request, Show, View, json_page
 from gateway.policy.model import Policy
 from gateway.ports.board import Board
@@ -38,7 +37,7 @@ def admin_port(
 
     if not admin.serves_page:
         return AdminServer({**shows, "/statusz": statusz}), tls
-    site = Site(settings, board, seal_of(secret_of(settings)), status, policy)
+    site = Site(settings, board, seal_of(settings.shared_secret), status, policy)
     access = Access(
         read_token(admin.token_file) if admin.token_file else "",
         admin.client_ca is not None,

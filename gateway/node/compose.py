@@ -148,7 +148,7 @@ def worker_for(
     blocks = BlockTable(clock)
     notices.on(BLOCKS, blocks.told)
     dns = resolver_for(settings, clock, observer)
-    secret = settings.secret.get_secret_value().encode() if settings.secret else b""
+    secret = settings.shared_secret
     told = StoreStates(observer).told
     inner = open_store(
         settings.store, settings.state_dir, clock, secret, told, settings.node, settings.worker_count
@@ -233,7 +233,7 @@ def recorded_ports(settings: Settings | None, zone: Path | None) -> tuple[Ports,
 def shared_store(settings: Settings) -> tuple[Store, Clock]:
     """The store that the nodes share, and its clock, for commands. Raises ValueError, OSError."""
     clock = SystemClock()
-    secret = settings.secret.get_secret_value().encode() if settings.secret else b""
+    secret = settings.shared_secret
     return open_store(settings.store, settings.state_dir, clock, secret), clock
 
 

@@ -41,12 +41,7 @@ _LEAVE_SECONDS = 2.0
 
 def board_of(settings: Settings) -> Board:
     """The board beside the settings' store. Raises ValueError."""
-    return open_board(settings.store, settings.state_dir, SystemClock(), secret_of(settings))
-
-
-def secret_of(settings: Settings) -> bytes:
-    """The cluster's secret, b'' if there is none."""
-    return settings.secret.get_secret_value().encode() if settings.secret else b""
+    return open_board(settings.store, settings.state_dir, SystemClock(), settings.shared_secret)
 
 
 def blocks_file(settings: Settings) -> Path:
@@ -79,7 +74,7 @@ class Duties:
         self._blocks.start()
         self._greylist = GreylistDuty(
             self._board,
-            seal_of(secret_of(settings)),
+            seal_of(settings.shared_secret),
             settings.node,
             partial(notices.tell, greylist_desk.NOTICE),
             metrics.greylist_not_shared,
@@ -91,13 +86,13 @@ class Duties:
         )
         reports.on(shadow_desk.REPORT, self._shadow.hear)
         self._watch = WatchDuty(
-            self._board, seal_of_dialogs(secret_of(settings)), settings.node, partial(notices.tell, TRACE)
+            self._board, seal_of_dialogs(settings.shared_secret), settings.node, partial(notices.tell, TRACE)
         )
         reports.on(TRACE, self._watch.hear)
         kept = settings.decisions
         self._decisions = DecisionDuty(
             self._board,
-            seal_of_decisions(secret_of(settings)),
+            seal_of_decisions(settings.shared_secret),
             settings.node,
             kept.lines,
             kept.hours * 3600,
@@ -113,7 +108,7 @@ class Duties:
                 Duty("nodes", PERIOD, self._count_nodes),
                 *self._lists.duties,
                 Duty("shadow", SHADOW_SECONDS, self._shadow.turn),
-                verify_duty(self._board, secret_of(settings), settings.node, lambda: keeper.in_force.policy),
+                verify_duty(self._board, settings.shared_secret, settings.node, lambda: keeper.in_force.policy),
                 Duty("decisions", JOURNAL_SECONDS, self._decisions.turn),
                 Duty("watch", WATCH_PERIOD, self._watch.turn),
             )

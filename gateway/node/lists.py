@@ -14,9 +14,8 @@ from pathlib import Path
 from gateway.adapters.clock_system import SystemClock
 from gateway.adapters.dns_net import NetResolver
 from gateway.cluster.agent import Duty
-from gateway.cluster.list_health import Health
 from gateway.cluster.list_probe import RESOLVER_FAULTS
-from gateway.cluster.list_watch import HITS_PERIOD, PERIOD, PLACE, ListWatch, Watched
+from gateway.cluster.list_watch import HITS_PERIOD, PERIOD, ListWatch, Watched, cluster_states
 from gateway.cluster.own_addresses import OwnAddress, OwnWatch
 from gateway.config import Settings, split_address
 from gateway.node.counted_dns import CountedResolver
@@ -65,17 +64,6 @@ def _is_address(text: str) -> bool:
 def served_domains(settings: Settings) -> list[str]:
     """All domains of all routes."""
     return [domain for route in settings.routes for domain in route.domains]
-
-
-async def cluster_states(board: Board) -> Mapping[str, Health]:
-    """What the board says of each list. Raises PortFailure."""
-    found = {}
-    for name, text in (await board.entries(PLACE)).items():
-        try:
-            found[name] = Health.of_text(text)
-        except ValueError as error:
-            log.warning("state of list %s cannot be read: %s", name, error, extra={"event": "rbl"})
-    return found
 
 
 async def lists_now(board: Board) -> WorkerLists:

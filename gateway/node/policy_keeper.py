@@ -11,11 +11,11 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from gateway.cluster.kept_file import put_text, replace_text
 from gateway.cluster.rollout import Generation
 from gateway.config import Settings
 from gateway.node.policy_source import PolicyText, read_policy
@@ -128,28 +128,13 @@ class PolicyKeeper:
     def try_disk(self, candidate: Candidate) -> None:
         """Whether the copy could be written, were it needed. Raises OSError."""
         part = self.file.with_suffix(".next")
-        self._write(part, candidate, self.lineage)
+        put_text(part, _copy_of(candidate, self.lineage))
         part.unlink()
 
     def keep(self, candidate: Candidate, lineage: str) -> None:
         """Write the copy. Raises OSError."""
         self.lineage = lineage
-        part = self.file.with_suffix(".part")
-        self._write(part, candidate, lineage)
-        part.replace(self.file)
-
-    def _write(self, path: Path, candidate: Candidate, lineage: str) -> None:
-        said = {
-            "lineage": lineage,
-            "generation": asdict(candidate.generation),
-            "text": candidate.text.text,
-            "name": candidate.text.name,
-        }
-        descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(said, file, ensure_ascii=False)
-            file.flush()
-            os.fsync(descriptor)
+        replace_text(self.file, _copy_of(candidate, lineage))
 
     def _kept(self) -> Candidate | None:
         try:
@@ -172,3 +157,11 @@ class PolicyKeeper:
         return None
 
 
+def _copy_of(candidate: Candidate, lineage: str) -> str:
+    said = {
+        "lineage": lineage,
+        "generation": asdict(candidate.generation),
+        "text": candidate.text.text,
+        "name": candidate.text.name,
+    }
+    return json.dumps(said, ensure_ascii=False)

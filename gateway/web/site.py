@@ -18,8 +18,7 @@ from urllib.parse import urlencode
 from gateway.cluster.blocks import listed
 from gateway.cluster.drift import drifts
 from gateway.cluster.journal import Found, decisions
-from gateway.cluster.list_health import Health
-from gateway.cluster.list_watch import PLACE as LISTS
+from gateway.cluster.list_watch import cluster_states
 from gateway.cluster.membership import lost, members
 from gateway.cluster.recalling import policy_of
 from gateway.cluster.rollout_board import state_of
@@ -175,11 +174,7 @@ class Site:
 
     async def _lists(self, _request: Request) -> list[Child]:
         rows: list[Sequence[Child]] = []
-        for name, text in (await self._board.entries(LISTS)).items():
-            try:
-                health = Health.of_text(text)
-            except ValueError:
-                continue  # of another version
+        for name, health in (await cluster_states(self._board)).items():
             times = _when(health.since), _when(health.at)
             rows.append((name, mark(health.state), health.reason or "-", *times, health.by))
         blocks = [
