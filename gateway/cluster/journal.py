@@ -40,6 +40,7 @@ _LIVE_FLUSH: Final = 1.0
 _PLAIN_OCTETS: Final = 1024 * 1024
 _CUT: Final = 320
 _RECIPIENTS: Final = 5
+_JSON: Final = json.JSONEncoder(separators=(",", ":"), default=str)
 
 
 def seal_of(secret: bytes) -> Seal:
@@ -47,15 +48,18 @@ def seal_of(secret: bytes) -> Seal:
     return Seal(secret, "decision journal")
 
 
-def slim(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A record as the journal keeps it: without findings, and with the first recipients only, where it is too big."""
+def slim(record: Mapping[str, Any]) -> str:
+    """A record as the journal keeps it, in JSON: without findings, and with the first recipients only, where it is too
+    big. From here on nobody takes it apart until it is read."""
     kept = {key: value for key, value in record.items() if key not in _DROPPED}
-    if len(json.dumps(kept, default=str)) > RECORD_OCTETS:
+    text = _JSON.encode(kept)
+    if len(text) > RECORD_OCTETS:
         shown = ("time", "event", "node", "sid", "qid", "client_ip", "result", "verdict", "reason", "policy")
         kept = {**{key: kept[key] for key in shown if key in kept}, "truncated": True}
         long = {key: str(record[key])[:_CUT] for key in ("helo", "from", "msgid", "reply", "ms_reply") if key in record}
         kept |= {**long, "rcpt": [str(address)[:_CUT] for address in record.get("rcpt", ())[:_RECIPIENTS]]}
-    return kept
+        text = _JSON.encode(kept)
+    return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +71,10 @@ class Page:
     missed: int = 0
 
 
-def line_of(node: str, records: Sequence[Mapping[str, Any]], missed: int, seal: Seal) -> str:
-    """A journal's line."""
-    said = json.dumps({"records": records, "missed": missed}, separators=(",", ":"), ensure_ascii=False, default=str)
-    return f"{node} {seal.close_octets(zlib.compress(said.encode('utf-8', 'surrogatepass'), 6))}"
+def line_of(node: str, records: Sequence[str], missed: int, seal: Seal) -> str:
+    """A journal's line. records: of :func:`slim`."""
+    said = f'{{"records":[{",".join(records)}],"missed":{missed}}}'
+    return f"{node} {seal.close_octets(zlib.compress(said.encode('ascii'), 6))}"
 
 
 def page_of(line: Line, seal: Seal) -> Page | None:
@@ -146,7 +150,7 @@ class DecisionDuty:
         self._seconds = seconds
         self._flush = flush
         self._live = live
-        self._gathered: list[Mapping[str, Any]] = []
+        self._gathered: list[str] = []
         self._missed = 0
         self._written = self._forgotten = time.monotonic()
 
@@ -203,7 +207,7 @@ class Gatherer:
     """In a worker: records for the supervisor. most: so many between two takes; of more the oldest go."""
 
     def __init__(self, most: int = 200) -> None:
-        self._records: deque[Mapping[str, Any]] = deque(maxlen=most)
+        self._records: deque[str] = deque(maxlen=most)
         self._missed = 0
 
     def note(self, record: Mapping[str, Any]) -> None:

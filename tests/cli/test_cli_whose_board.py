@@ -84,7 +84,7 @@ def test_commands_see_the_store_of_the_environment_file(folder: Path, capsys: py
 async def _decide(file: Path, secret: bytes) -> None:
     board = SqliteBoard(file, SystemClock())
     record = {"event": "transaction", "time": datetime.now(UTC).isoformat(), "verdict": "accept", "qid": "A1"}
-    await board.append(JOURNAL, line_of("mx1.example.net", [record], 0, seal_of(secret)), 10, 3600.0)
+    await board.append(JOURNAL, line_of("mx1.example.net", [json.dumps(record)], 0, seal_of(secret)), 10, 3600.0)
     await board.close()
 
 

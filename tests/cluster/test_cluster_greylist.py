@@ -3,6 +3,7 @@ and keys that are a first attempt on two nodes, which proves that the state is n
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -244,13 +245,17 @@ async def test_what_is_heard_while_the_journal_is_written_is_written_next(clock:
     assert [event.key for event in events] == [KEY, "later 1"]
 
 
+def numbered(letter: str, count: int) -> list[str]:
+    return [json.dumps({"qid": f"{letter}{number}"}) for number in range(count)]
+
+
 async def test_decisions_heard_while_others_are_written_are_neither_lost_nor_told_as_missed(clock: FakeClock) -> None:
     def more() -> None:
-        duty.hear({"missed": 1, "records": [{"qid": f"M{number}"} for number in range(1950)]})
+        duty.hear({"missed": 1, "records": numbered("M", 1950)})
 
     board = Meanwhile(clock, more)
     duty = DecisionDuty(board, decisions_seal(b"cluster"), "mx1", lines=100, seconds=3600, flush=0)
-    duty.hear({"missed": 3, "records": [{"qid": f"Q{number}"} for number in range(100)]})
+    duty.hear({"missed": 3, "records": numbered("Q", 100)})
     board.out = True
     with pytest.raises(PortFailure):
         await duty.turn()
@@ -264,7 +269,7 @@ async def test_decisions_heard_while_others_are_written_are_neither_lost_nor_tol
     ]
     assert found.missed == 3 + 1 + 50
 
-    duty.hear({"missed": 0, "records": [{"qid": f"R{number}"} for number in range(100)]})
+    duty.hear({"missed": 0, "records": numbered("R", 100)})
     happens = [more]
     board._happens = lambda: happens.pop()() if happens else None
     await duty.leave()

@@ -195,7 +195,7 @@ async def test_what_cannot_be_written_drops_the_oldest_and_counts_them() -> None
     assert found.records[0]["qid"] == "Q2999"
     assert found.records[-1]["qid"] == "Q50"
     for number in range(3000):
-        duty.hear({"records": [{**record, "qid": f"R{number}"}], "missed": 0})
+        duty.hear({"records": [json.dumps({**record, "qid": f"R{number}"})], "missed": 0})
     await duty.turn()
     found = await decisions(board, seal, wanted=lambda one: one["qid"].startswith("R"))
     assert [found.records[0]["qid"], found.records[-1]["qid"], found.missed] == ["R2999", "R1000", 2000]
