@@ -190,4 +190,8 @@ def from_board(args: argparse.Namespace, query: Query, since: float, limit: int,
     found = over_board(args, work)
     # nodes write their lines at different times
     records = sorted(found.records, key=lambda record: str(record["time"]), reverse=True)
-    return replace(found, records=records[:limit])
+    oldest = found.oldest
+    if oldest and records:
+        # a line is written a moment after what it holds
+        oldest = min(oldest, when(str(records[-1]["time"])))
+    return replace(found, records=records[:limit], oldest=oldest)

@@ -156,8 +156,13 @@ def now() -> str:
 def as_text(record: Mapping[str, Any]) -> str:
     """One line for people who grep: time, event, id, then key=value; control characters are escaped."""
     if record.get("event") in ("transaction", "reject", "session"):
-        keys = ("client_ip", "helo", "from", "rcpt", "size", "msgid", "spf", "dkim", "dmarc", "protocol", "result")
-        words = [f"{key}={_word(record[key])}" for key in keys if record.get(key) not in (None, "", [])]
+        keys = ("size", "msgid", "spf", "dkim", "dmarc", "protocol", "result")
+        told = {key: record.get(key) for key in ("client_ip", "helo")}
+        if record["event"] == "transaction":
+            refused = [one["address"] for one in record.get("rcpts", ()) if not str(one.get("reply", "")).startswith("2")]
+            told |= {"from": record.get("from") or "<>", "rcpt": record.get("rcpt"), "refused": refused}
+        told |= {key: record.get(key) for key in keys}
+        words = [f"{key}={_word(value)}" for key, value in told.items() if value not in (None, "", [])]
         words += [f"{key}={_word(record.get(key, ''))}" for key in ("reason", "reply")]
         if record.get("ms_reply"):
             words.append(f"mailstore={_word(record.get('mailstore', ''))} said={_word(record['ms_reply'])}")
@@ -175,7 +180,7 @@ def as_text(record: Mapping[str, Any]) -> str:
 
 def _word(value: object) -> str:
     if isinstance(value, list | tuple):
-        return ",".join(str(item) for item in value)
+        return ",".join(map(_word, value))
     if isinstance(value, dict):
         # a listener without a name is called by its address
         return ",".join(f"{key}={item}" if str(key) != str(item) else str(item) for key, item in value.items())
