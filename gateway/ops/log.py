@@ -159,7 +159,8 @@ def as_text(record: Mapping[str, Any]) -> str:
         keys = ("size", "msgid", "spf", "dkim", "dmarc", "protocol", "result")
         told = {key: record.get(key) for key in ("client_ip", "helo")}
         if record["event"] == "transaction":
-            refused = [one["address"] for one in record.get("rcpts", ()) if not str(one.get("reply", "")).startswith("2")]
+            asked = record.get("rcpts", ())
+            refused = [one["address"] for one in asked if not str(one.get("reply", "")).startswith("2")]
             told |= {"from": record.get("from") or "<>", "rcpt": record.get("rcpt"), "refused": refused}
         told |= {key: record.get(key) for key in keys}
         words = [f"{key}={_word(value)}" for key, value in told.items() if value not in (None, "", [])]
