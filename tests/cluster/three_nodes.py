@@ -83,7 +83,8 @@ class Cluster:
         """The command's JSON."""
         code, text = self.mxgw(*words, "--output", "json")
         assert text.startswith("{"), (code, text)
-        return json.loads(text)
+        # behind it may stand what the command says on standard error
+        return json.JSONDecoder().raw_decode(text)[0]
 
     def wait(self, what: Callable[[], Any], text: str, seconds: float = SOON) -> Any:
         """Until it is true."""
