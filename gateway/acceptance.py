@@ -89,10 +89,11 @@ def refusal_of(judged: Judgement, observer: Observer, verb: str) -> Reply:
 
 def _about(reason: str, tx: Transaction) -> str:
     """What the postmaster of the sender has to look at: a domain or the label of a list, '' for none."""
-    finding, name = {"dnsbl": ("dnsbl", "listed"), "spf-policy": ("spf", "domain")}.get(reason, ("", ""))
-    if finding not in tx.findings:
+    if reason == "auth-policy":
         return policy_domain(tx)
-    fact = tx.findings[finding].evidence.get(name, "")
+    check, name = {"dnsbl": ("dnsbl", "listed"), "spf-policy": ("spf", "domain")}.get(reason, ("", ""))
+    # a rule may give this reason where the check has found nothing
+    fact = tx.findings[check].evidence.get(name, "") if check in tx.findings else ""
     return str(fact[0] if isinstance(fact, tuple) and fact else fact or "")
 
 

@@ -86,7 +86,8 @@ def charges(
 
 
 def connection_charges(whom: Subjects, settings: RateSettings) -> list[Charge]:
-    """One connection, refused or not: a flood does not become legal by being refused."""
+    """One connection, refused or not: a flood does not become legal by being refused. (Of those that an emergency block
+    refuses nobody asks.)"""
     return charges("connections", 1, whom, settings, ("client", "network"))
 
 

@@ -4,7 +4,8 @@ of a client, its network, a reverse-path domain or to a recipient.
 One network, not one address: an IPv6 client owns a /64 at least. Windows slide (two fixed ones, weighted): like GCRA
 they cost one small value a key and one round trip, and unlike it they answer "how many", which people and records can
 read. What is counted stands in
-``charges``. Connections count even when refused.
+``charges``. Connections count even when refused, but for those that an emergency block
+refuses before anything is asked.
 
 A message and its recipients are looked at early, at MAIL and RCPT, and charged when the content is there, all or
 nothing; whoever then hears 4yz gets them back (``cluster.accounts``). So an attempt that is deferred uses no budget:

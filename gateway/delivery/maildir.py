@@ -148,7 +148,7 @@ class MaildirMailstore:
         return RecipientStatus(Known.YES if known else Known.NO, "" if known else "no folder")
 
     async def close(self) -> None:
-        """A thread whose disk hangs is left behind."""
+        """Waits for no thread. Python does at the process's end: the supervisor ends a worker whose disk hangs."""
         self._threads.shutdown(wait=False)
 
     async def _in_thread(self, seconds: float, job: Callable[[], T]) -> T:

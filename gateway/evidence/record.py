@@ -145,7 +145,7 @@ def transaction_record(
     if connection.proxy_ip:
         record["proxy_ip"] = str(connection.proxy_ip)
         # with it the balancer's own log line of this session is found
-        record["client_port"] = connection.client_port
+        record["client_port"] = connection.external_relay.port if connection.external_relay else connection.client_port
     if connection.proxy_endpoint:
         record["proxy_endpoint"] = connection.proxy_endpoint
     if not connection.client_known:

@@ -162,8 +162,10 @@ class MetricsObserver:
                 if accepted:
                     self.failopen.labels(check, cause["why"]).inc()
 
-    def judged(self, phase: Phase, tx: Transaction, _verdict: Verdict) -> None:
+    def judged(self, phase: Phase, tx: Transaction, verdict: Verdict) -> None:
         """A phase was judged: what is found anew in each phase is counted here. For ``Pipeline.beside``."""
+        if verdict.reason == "blocked":
+            return  # nothing else was asked: what stands there is of the phase before
         rate = tx.findings.get("rate")
         if rate is not None and phase is not Phase.HELO:
             what = str(rate.evidence.get("what", "none"))

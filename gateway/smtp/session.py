@@ -159,6 +159,8 @@ class Session(SMTP):
             try:
                 return await self._greet(told)
             except StartOver as again:
+                if self._reception is not None:
+                    self._safely(self._reception.close)
                 told = again.told
 
     async def _greet(self, told: Told) -> str:

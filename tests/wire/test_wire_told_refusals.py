@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_network
 
 import pytest
 from client import connect
@@ -55,6 +56,18 @@ async def test_inside_a_transaction_its_record_tells() -> None:
     assert record["event"] == "transaction"
     assert record["protocol"] == [f"501 5.1.3 {said.texts[-1]}"]
     assert record["qid"] in said.texts[-1]
+
+
+async def test_what_was_refused_before_xclient_is_told_too() -> None:
+    async with house(listener={"xclient": [ip_network("127.0.0.0/8")]}) as h, connect(h.port) as c:
+        await c.reply()
+        said = await c.ask("MAIL FROM:<>")
+        await c.ask("EHLO filter.example.com")
+        assert (await c.ask("XCLIENT ADDR=192.0.2.7")).code == 220
+        await c.ask("QUIT")
+        await until(lambda: bool(h.watcher.ended))
+    (record,) = h.watcher.records
+    assert record["protocol"] == [f"503 5.5.1 {said.texts[-1]}"]
 
 
 async def test_who_is_told_nothing_has_no_record() -> None:
