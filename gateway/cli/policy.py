@@ -9,19 +9,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.cli import policy_push, policy_shadow
 from gateway.cli.output import config_argument, faults_json, output_argument, show_columns, show_faults, show_json
+from gateway.cli.policy_files import CASES, PACKAGED, policy_in_force
 from gateway.cli.sysexits import CONFIG, DATAERR, NEGATIVE, OK
 
 if TYPE_CHECKING:
-    from gateway.policy.model import Policy
-
-CASES = Path(__file__).parents[1] / "policies" / "cases"
-PACKAGED = ("default", "observe", "strict")
+    pass
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -150,20 +147,3 @@ def _show(args: argparse.Namespace) -> int:
         print(f"\n{profile.name}  mode {profile.mode.value}  {' '.join(profile.domains)}".rstrip())
         show_columns([(r.id, r.at.value, r.then.name.lower(), r.reason) for r in profile.rules])
     return OK
-
-
-def policy_in_force(file: Path | None, config: Path | None) -> Policy:
-    """The policy of a file, else the one that the node of the settings keeps or has, else the packaged default. Raises
-    FaultsError."""
-    from gateway.cli.output import settings_path
-    from gateway.policy.load import load, load_packaged
-
-    if file is not None:
-        return load(file)
-    path = settings_path(config)
-    if config is not None or path.exists():
-        from gateway.config import load_settings
-        from gateway.node.policy_keeper import policy_now
-
-        return policy_now(load_settings(path, os.environ))
-    return load_packaged("default")

@@ -23,6 +23,7 @@ from gateway.cli.output import (
     show_columns,
     show_json,
 )
+from gateway.cli.policy_files import CASES, PACKAGED, policy_in_force
 from gateway.cli.sysexits import CONFIG, DATAERR, NEGATIVE, OK, TEMPFAIL, UNAVAILABLE
 
 if TYPE_CHECKING:
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from gateway.policy.model import Policy
     from gateway.ports.board import Board
 
-PACKAGED_CASES = Path(__file__).parents[1] / "policies" / "cases"
-_PACKAGED = ("default", "observe", "strict")
 _STEP = 0.3
 _SLACK = 90.0
 _TELLING = 8.0
@@ -109,13 +108,13 @@ def _run_cases(args: argparse.Namespace, policy: Policy) -> int:
     from gateway.policy.load import load_packaged
 
     stem, beside = args.file.stem, args.file.parent / "cases"
-    folder = args.cases or (beside if beside.is_dir() else PACKAGED_CASES if stem in _PACKAGED else None)
+    folder = args.cases or (beside if beside.is_dir() else CASES if stem in PACKAGED else None)
     if folder is None:
         return 0
     paths = sorted(folder.rglob("*.yaml"))
     if args.cases and not folder.is_dir():
         raise CommandError(CONFIG, f"--cases {folder}: there is no such folder; nothing was pushed")
-    policies = {name: load_packaged(name) for name in _PACKAGED} | {stem: policy}
+    policies = {name: load_packaged(name) for name in PACKAGED} | {stem: policy}
     results = run_case_files(paths, policies)
     if args.cases and not results:
         raise CommandError(DATAERR, f"--cases {folder}: holds no case (*.yaml); nothing was pushed")
@@ -343,7 +342,6 @@ def _diff(args: argparse.Namespace) -> int:
 
 def _policy_of(args: argparse.Namespace, what: str | None) -> Policy:
     """A file, a generation, or None: the policy in force. Raises FaultsError, CommandError."""
-    from gateway.cli.policy import policy_in_force
     from gateway.policy.load import load, load_text
 
     if what is not None and not what.isdecimal():
