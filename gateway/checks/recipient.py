@@ -77,8 +77,8 @@ async def _answered(
     """Remembered and counted, as far as that is of use. kept: what was remembered before."""
     assert tx.rcpt is not None
     is_new = not status.cached and status.known is not Known.UNVERIFIABLE
-    if is_new and (status.known is Known.NO or kept is None or not kept.recent(ports.clock.now(), settings)):
-        _write(remember(ports.store, ports.clock, tx.rcpt, status, settings))
+    if is_new and (work := remember(ports.store, ports.clock, tx.rcpt, status, settings, kept)):
+        _write(work)
     unknown = await _counted(tx, ports, settings) if status.known is Known.NO else 0.0
     return await _finding(tx, ports, settings, status, unknown)
 

@@ -30,6 +30,8 @@ log = logging.getLogger("mxgw.checks")
 DETAIL: Final = 200
 RENEW_SECONDS: Final = 3600.0
 """A mailbox that still exists is written anew after this time, and not for each message."""
+DOUBT_SECONDS: Final = 60.0
+"""For so long a no is kept that follows a recent yes: who heard the yes, near, may not write it again at once."""
 _MARK_SECONDS: Final = 30.0
 _MARKS: Final = 10_000
 _ALL: Final = "*"
@@ -59,9 +61,10 @@ class Remembered:
         return self.known is Known.YES and now - self.at <= settings.stale_ttl
 
     def recent(self, now: float, settings: RecipientSettings) -> bool:
-        """Whether it says yes and is so young that another yes need not be written."""
-        lifetime = min(settings.positive_ttl, settings.stale_ttl)
-        return self.known is Known.YES and 0 <= now - self.at < min(RENEW_SECONDS, lifetime / 2)
+        """Whether it is so young that the same answer need not be written again."""
+        positive = self.known is Known.YES
+        lifetime = min(settings.positive_ttl, settings.stale_ttl) / 2 if positive else settings.negative_ttl
+        return 0 <= now - self.at < min(RENEW_SECONDS if positive else DOUBT_SECONDS, lifetime)
 
 
 async def remembered(store: Store, clock: Clock, mailbox: Mailbox) -> Remembered | None:
@@ -86,12 +89,23 @@ async def remembered(store: Store, clock: Clock, mailbox: Mailbox) -> Remembered
 
 
 def remember(
-    store: Store, clock: Clock, mailbox: Mailbox, status: RecipientStatus, settings: RecipientSettings
-) -> Coroutine[Any, Any, None]:
-    """Keep an answer of this moment for as long as it may be of use; it may be written later."""
+    store: Store,
+    clock: Clock,
+    mailbox: Mailbox,
+    status: RecipientStatus,
+    settings: RecipientSettings,
+    before: Remembered | None = None,
+) -> Coroutine[Any, Any, None] | None:
+    """Keep an answer of this moment for as long as it may be of use; it may be written later. before: what is kept;
+    None is returned where that will do."""
+    young = before is not None and before.recent(clock.now(), settings)
+    if before and young and before.known is status.known:
+        return None
     kept = Remembered(status.known, status.detail[:DETAIL], clock.now())
     positive = status.known is Known.YES
     lifetime = max(settings.positive_ttl, settings.stale_ttl) if positive else settings.negative_ttl
+    if young and not positive:
+        lifetime = min(lifetime, DOUBT_SECONDS)
     return _put(store, _key(mailbox), kept, lifetime)
 
 

@@ -219,6 +219,42 @@ async def test_a_yes_that_is_heard_again_is_written_once_an_hour() -> None:
     assert len(puts) == 3
 
 
+async def test_a_momentary_no_at_one_node_refuses_nobody_for_an_hour() -> None:
+    house = House()
+    shared = house.ports.store
+    one, two = (
+        replace(house.ports, store=NearStore(shared, house.clock, keep=may_be_near), live=lambda _: True)
+        for _ in range(2)
+    )
+
+    async def ask(node: Ports, known: Known, live: bool = True) -> Finding:
+        house.ports, house.directory.known = replace(node, live=lambda _: live), known
+        return await house.ask()
+
+    assert (await ask(one, Known.YES)).outcome is Outcome.PASS
+    for _ in range(2):
+        assert (await ask(two, Known.NO)).outcome is Outcome.FAIL
+        house.clock.time += 10
+    assert (await ask(one, Known.YES)).outcome is Outcome.PASS  # it is near, so it is not written
+    house.clock.time += 41
+    found = await ask(two, Known.YES, live=False)
+    assert (found.outcome, found.evidence["cached"]) == (Outcome.PASS, False)
+
+
+async def test_a_mailbox_that_is_gone_is_kept_for_the_whole_time_by_the_second_no() -> None:
+    house = House()
+    await house.ask()
+    house.ports = replace(house.ports, live=lambda _: True)
+    house.directory.known = Known.NO
+    await house.ask()
+    house.clock.time += 61
+    await house.ask()
+    house.ports = replace(house.ports, live=lambda _: False)
+    house.clock.time += 3599
+    found = await house.ask()
+    assert (found.outcome, found.evidence["cached"]) == (Outcome.FAIL, True)
+
+
 @pytest.mark.parametrize("known", [Known.YES, Known.NO])
 async def test_nobody_waits_until_an_answer_is_written_down_and_who_ends_can(known: Known) -> None:
     gate = asyncio.Event()
