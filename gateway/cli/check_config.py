@@ -29,7 +29,8 @@ def run(args: argparse.Namespace) -> int:
 
     path = settings_path(args.file or args.named)
     try:
-        settings = load_settings(path, os.environ)
+        # the unit's ExecReload is the node's own user, who need not be able to read what systemd gives him
+        settings = load_settings(path, os.environ, node=True)
     except FaultsError as error:
         if args.output == "json":
             show_json("check-config", {"file": str(path), "ok": False, "faults": faults_json(error)})

@@ -20,7 +20,7 @@ def run(args: argparse.Namespace) -> int:
     """Read the settings, then be the node. Settings first: a fault is said before anything heavy is imported."""
     from gateway.config import load_settings
 
-    settings = load_settings(settings_path(args.config), os.environ)
+    settings = load_settings(settings_path(args.config), os.environ, node=True)
     from gateway.node import supervise
 
     return supervise(settings)

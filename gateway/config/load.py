@@ -17,7 +17,7 @@ import pydantic
 
 from gateway.config.admin_section import admin_faults
 from gateway.config.arc_section import read_key
-from gateway.config.environment_file import NAME, read_environment
+from gateway.config.environment_file import EnvironmentFile, read_environment
 from gateway.config.mailstore_entry import pem_faults
 from gateway.config.masking import masked
 from gateway.config.model import Settings
@@ -58,27 +58,33 @@ def variable(key: str) -> str:
     return f"MXGW_{key.upper().replace('.', '_')}"
 
 
-def load_settings(path: Path, environ: Mapping[str, str]) -> Settings:
+def load_settings(path: Path, environ: Mapping[str, str], *, node: bool = False) -> Settings:
     """The settings of a node, complete and checked.
 
     path: the settings file; relative paths inside are relative to its folder. environ: ``MXGW_<KEY>`` overrides the
     keys of ``SCALARS``; an empty variable counts as absent, and then the one in the file ``environment`` of that
-    folder is taken. Raises FaultsError with every fault at once.
+    folder is taken. node: for the node itself, whose unit has read that file, so that one it cannot read is no fault.
+    Raises FaultsError with every fault at once.
     """
     document = read(path)
     if not isinstance(document.data, dict):
         raise FaultsError([Fault(document.file, 1, "", "must hold keys and values", "write `routes:` and so on")])
     data = dict(document.data)
     folder = path.absolute().parent
-    variables = _variables(environ, folder)
-    for key, (value, _, _) in variables.items():
+    beside = read_environment(folder)
+    variables = _variables(environ, beside)
+    warnings = _beside_warnings(environ, beside, node)
+    faults: list[Fault] = []
+    for key, (value, place, line) in variables.items():
+        if not _is_text(value):
+            faults.append(Fault(place, line, key, "is not UTF-8 text", "write it in UTF-8"))
+            continue
         section, _, last = key.rpartition(".")
         inner = data.get(section) or {}
         if not section:
             data[key] = value
         elif isinstance(inner, dict):
             data[section] = {**inner, last: value}
-    faults: list[Fault] = []
     settings: Settings | None = None
     try:
         settings = Settings.model_validate(data, context={"folder": folder})
@@ -88,24 +94,36 @@ def load_settings(path: Path, environ: Mapping[str, str]) -> Settings:
     faults = [_told(fault, variables) for fault in faults]
     if faults or settings is None:
         raise FaultsError(faults)
-    return settings.with_origin(_origins(settings, document, path.name, variables))
+    return settings.with_origin(_origins(settings, document, path.name, variables), warnings)
 
 
-def _variables(environ: Mapping[str, str], folder: Path) -> dict[str, tuple[str, str, int]]:
+def _variables(environ: Mapping[str, str], beside: EnvironmentFile) -> dict[str, tuple[str, str, int]]:
     """Key -> value, and where it stands: the variable's name and 0, or a file and its line."""
     # other MXGW_ names are let be: Kubernetes makes MXGW_PORT and more for a service of our name
     names = {key: variable(key) for key in SCALARS}
     given = {key: (environ[name], name, 0) for key, name in names.items() if environ.get(name)}
-    try:
-        beside = read_environment(folder)
-    except FaultsError:
-        if not given:
-            raise
-        # systemd reads the file as root, and gives it to a node that may not
-        return given
-    file = str(folder / NAME)
-    found = {key: (beside[name][0], file, beside[name][1]) for key, name in names.items() if name in beside}
-    return {**{key: one for key, one in found.items() if one[0]}, **given}
+    there = {key: beside.variables[name] for key, name in names.items() if name in beside.variables}
+    found = {key: (value, str(beside.path), line) for key, (value, line) in there.items() if value}
+    return {**found, **given}
+
+
+def _beside_warnings(environ: Mapping[str, str], beside: EnvironmentFile, node: bool) -> tuple[str, ...]:
+    """What to say of the file ``environment``. Raises FaultsError where a command needs what it cannot read."""
+    if beside.bare:
+        return (f"secret: every user can read {beside.path}; chgrp mxgw and chmod 0640 it",)
+    if beside.fault is None:
+        return ()
+    given = [bool(environ.get(variable(key))) for key in ("store", "secret")]
+    # one of the two alone shows that a node's unit has read the file as root, and nothing in a shell
+    if all(given) or (node and any(given)):
+        return ()
+    if node:
+        return (f"{beside.path} {beside.fault.problem}; nothing in it is known here",)
+    raise FaultsError([beside.fault])
+
+
+def _is_text(value: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def _told(fault: Fault, variables: Mapping[str, tuple[str, str, int]]) -> Fault:

@@ -316,6 +316,7 @@ class Settings(_Section):
     )
 
     _origin: Mapping[str, str] = PrivateAttr(default_factory=dict)
+    _warnings: tuple[str, ...] = PrivateAttr(())
 
     @model_validator(mode="after")
     def _fill(self) -> Settings:
@@ -344,18 +345,19 @@ class Settings(_Section):
         shared = self.store.partition("://")[0] not in ("memory", "sqlite")
         if shared and self.secret is None:
             told = "secret: there is none, so whoever reads the shared store can guess the addresses hashed in it"
-            return (told, *self.admin.warnings)
-        return self.admin.warnings
+            return (told, *self._warnings, *self.admin.warnings)
+        return (*self._warnings, *self.admin.warnings)
 
     @property
     def worker_count(self) -> int:
         """Worker processes as a number; ``auto`` counts the cores that this process may use."""
         return len(os.sched_getaffinity(0)) if self.workers == "auto" else self.workers
 
-    def with_origin(self, origin: Mapping[str, str]) -> Settings:
-        """The same settings that know where their values came from."""
+    def with_origin(self, origin: Mapping[str, str], warnings: tuple[str, ...] = ()) -> Settings:
+        """The same settings that know where their values came from, and what is to be said of those places."""
         copy = self.model_copy()
         copy._origin = origin
+        copy._warnings = warnings
         return copy
 
 

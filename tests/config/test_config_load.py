@@ -75,10 +75,70 @@ def test_a_fault_beside_the_settings_has_its_file_and_line(tmp_path: Path) -> No
     path = _write(tmp_path, SMALL)
     (tmp_path / "environment").write_text("\nMXGW_STORE=redi://x\n")
     assert f"{tmp_path}/environment:2: store: the store must begin with" in _faults(path)
-    (tmp_path / "environment").write_bytes(b"MXGW_SECRET=\xff\xfe")
-    assert f"{tmp_path}/environment:0: cannot be read: it is not UTF-8; be root or in its group" in _faults(path)
-    # a node under systemd has its variables already
-    assert load_settings(path, {"MXGW_STORE": "memory://"}).store == "memory://"
+    (tmp_path / "environment").write_bytes(b"# caf\xe9\nMXGW_SECRET=sixteen characters \xff\xfe\n")
+    told = _faults(path)
+    assert told == f"{tmp_path}/environment:2: secret: is not UTF-8 text; write it in UTF-8"
+
+
+def test_an_octet_of_latin_1_in_a_comment_beside_the_settings_is_no_fault(tmp_path: Path) -> None:
+    path = _write(tmp_path, SMALL)
+    (tmp_path / "environment").write_bytes(b"# caf\xe9\nOTHER=\xff\nMXGW_NODE=mx1\n")
+    assert load_settings(path, {}).node == "mx1"
+
+
+STORE, SECRET = {"MXGW_STORE": "redis://h"}, {"MXGW_SECRET": "sixteen characters"}
+
+
+@pytest.mark.parametrize(
+    ("given", "command", "node"),
+    [
+        ({}, "fault", "warned"),
+        ({"MXGW_NODE": "mx1"}, "fault", "warned"),
+        (STORE, "fault", ""),
+        (SECRET, "fault", ""),
+        (STORE | SECRET, "", ""),
+    ],
+    ids=["nothing", "a name", "a store", "a secret", "both"],
+)
+def test_a_file_beside_the_settings_that_cannot_be_read(
+    tmp_path: Path, given: dict[str, str], command: str, node: str
+) -> None:
+    """A command would go to another store in silence; a node has its variables of systemd, which reads it as root."""
+    path = _write(tmp_path, SMALL)
+    # a file whose octets not even root gets
+    (tmp_path / "environment").symlink_to("/proc/self/mem")
+    if command:
+        told = _faults(path, **given)
+        assert told.startswith(f"{tmp_path}/environment:0: cannot be read: ")
+        assert told.endswith("; be root or in its group, or give both MXGW_STORE and MXGW_SECRET yourself")
+    else:
+        assert load_settings(path, given).store == given["MXGW_STORE"]
+    warnings = load_settings(path, given, node=True).warnings
+    assert any("environment cannot be read: " in warning for warning in warnings) == bool(node)
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "folder", "warned"),
+    [
+        ("MXGW_SECRET=sixteen characters", 0o644, 0o755, True),
+        ("MXGW_STORE=redis://:pw@h", 0o644, 0o755, True),
+        ("MXGW_SECRET=sixteen characters", 0o640, 0o755, False),
+        ("MXGW_SECRET=sixteen characters", 0o644, 0o750, False),
+        ("MXGW_STORE=redis://h\nMXGW_NODE=mx1", 0o644, 0o755, False),
+    ],
+)
+def test_a_secret_beside_the_settings_that_all_can_read_is_warned_of(
+    tmp_path: Path, text: str, mode: int, folder: int, warned: bool
+) -> None:
+    path = _write(tmp_path, SMALL)
+    (tmp_path / "environment").write_text(text)
+    (tmp_path / "environment").chmod(mode)
+    tmp_path.chmod(folder)
+    for node in (False, True):
+        warnings = load_settings(path, {}, node=node).warnings
+        assert (
+            f"secret: every user can read {tmp_path}/environment; chgrp mxgw and chmod 0640 it" in warnings
+        ) == warned
 
 
 def test_a_variable_wins_and_is_the_origin(tmp_path: Path) -> None:
