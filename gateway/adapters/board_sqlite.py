@@ -1,4 +1,7 @@
-"""The board in the node's SQLite file, for a lone node: its commands and its processes share it.
+"""The board in a SQLite file beside the store's, for a lone node: its commands and its processes share it.
+
+A file of its own, since the store's has a size, beyond which it forgets: records of decisions must not push
+greylisting out, nor wait for its write lock.
 
 Known gaps: one host only.
 """
@@ -30,10 +33,10 @@ _PURGE_SECONDS = 60.0
 
 
 class SqliteBoard:
-    """``ports.board.Board`` over the file of the store, which belongs to both."""
+    """``ports.board.Board`` beside the store's file ``path``: for ``store.sqlite3`` in ``store-board.sqlite3``."""
 
     def __init__(self, path: Path, clock: Clock) -> None:
-        self._store = SqliteStore(path, clock)
+        self._store = SqliteStore(path.with_stem(f"{path.stem}-board"), clock)
         self._now = clock.now
         self._made = False
         self._purged = 0.0

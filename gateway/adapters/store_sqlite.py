@@ -5,10 +5,11 @@ transaction; ``BEGIN IMMEDIATE`` takes the write lock first, so that reading and
 workers. WAL with ``synchronous=NORMAL``: a power cut may lose the last moments, which costs one deferral.
 
 What has run out goes with the calls that write: more of it than they add. Strangers choose the keys, so beyond a size
-of the file what would run out first goes too, of all but the ledger.
+of the file what would run out first goes too, of all but the ledger and what has few rows.
 
 Known gaps: keys stand in clear in the file (mode 0600); one host only, never on a network file system. What became
-free in the file is used again, and not given back to the disk.
+free in the file is used again, and not given back to the disk. A file full of keys that passed greylisting has no room
+for those that wait.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ _OPEN_PAUSE = 0.02
 _PURGE_SECONDS = 30.0
 _PURGE_ROWS = 100
 _MOST_OCTETS = 512 * 1024 * 1024
+_FEW_ROWS = 10_000  # in a file that is full they are not what fills it
 _TABLES = ("seen", "clients", "counts", "vals", "ledger")
 _USED = """SELECT (page_count - freelist_count) * page_size
            FROM pragma_page_count, pragma_freelist_count, pragma_page_size"""
@@ -63,14 +65,18 @@ class SqliteStore:
     """Implements ``ports.store.Store`` and ``ports.ledger.Ledger`` over the file ``path`` (made with mode 0600, its
     directory must exist).
 
-    clock: whose ``now`` decides windows; the system's when None. most_octets: of the file. Raises PortFailure('store',
-    timeout) when other workers hold the lock for more than 150 ms, 'protocol' for a file that is no sound database,
-    'refused' for all else (no permission, disk full); each later call tries to open again.
+    clock: whose ``now`` decides windows; the system's when None. most_octets: of the file; few_rows: of a table, which
+    are kept until they run out, whatever the file's size. Raises PortFailure('store', timeout) when other workers hold
+    the lock for more than 150 ms, 'protocol' for a file that is no sound database, 'refused' for all else (no
+    permission, disk full); each later call tries to open again.
     """
 
-    def __init__(self, path: Path, clock: Clock | None = None, most_octets: int = _MOST_OCTETS) -> None:
+    def __init__(
+        self, path: Path, clock: Clock | None = None, most_octets: int = _MOST_OCTETS, few_rows: int = _FEW_ROWS
+    ) -> None:
         self._path = path
         self._most_octets = most_octets
+        self._few_rows = few_rows
         self._now = clock.now if clock else time.time
         self._thread: ThreadPoolExecutor | None = ThreadPoolExecutor(1, "store")
         self._connection: sqlite3.Connection | None = None
@@ -293,7 +299,8 @@ class SqliteStore:
         # in small portions, for the write lock is everybody's; while one was full, with each call that writes
         self._behind = False
         for table in _TABLES:
-            until = float("inf") if is_full and table != "ledger" else now
+            may_cut = is_full and table != "ledger" and self._has_many(connection, table)
+            until = float("inf") if may_cut else now
             # the names are ours, hence no injection
             gone = connection.execute(
                 f"DELETE FROM {table} WHERE id IN "  # noqa: S608
@@ -301,6 +308,11 @@ class SqliteStore:
                 (until, _PURGE_ROWS),
             )
             self._behind = self._behind or gone.rowcount >= _PURGE_ROWS
+
+    def _has_many(self, connection: sqlite3.Connection, table: str) -> bool:
+        # the name is ours, hence no injection
+        query = f"SELECT 1 FROM {table} LIMIT 1 OFFSET ?"  # noqa: S608
+        return connection.execute(query, (self._few_rows,)).fetchone() is not None
 
 
 def _rows(key: str, recipients: Sequence[str]) -> list[str]:

@@ -157,7 +157,7 @@ async def test_looks_at_a_sqlite_board_do_not_wait_for_who_writes(tmp_path: Path
     board = SqliteBoard(tmp_path / "s.sqlite", HandClock())
     await board.write("p", "k", "v")
     await board.append("j", "line", keep=5, ttl=60)
-    with closing(sqlite3.connect(tmp_path / "s.sqlite", isolation_level=None)) as writer:
+    with closing(sqlite3.connect(tmp_path / "s-board.sqlite", isolation_level=None)) as writer:
         writer.execute("BEGIN IMMEDIATE")
         assert await board.read("p", "k") == "v"
         assert await board.entries("p") == {"k": "v"}
@@ -177,7 +177,7 @@ async def test_journals_that_have_run_out_leave_the_sqlite_file(tmp_path: Path) 
     await board.append("alive", "line", keep=500, ttl=600)
     await clock.advance(50)
     await board.append("alive", "new line", keep=500, ttl=600)
-    with closing(sqlite3.connect(tmp_path / "s.sqlite")) as file:
+    with closing(sqlite3.connect(tmp_path / "s-board.sqlite")) as file:
         left = file.execute("SELECT name, value FROM journal ORDER BY number").fetchall()
     assert left == [("alive", "old line"), ("alive", "line"), ("alive", "new line")]
     await board.close()

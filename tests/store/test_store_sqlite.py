@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from store_subjects import HandClock
 
+from gateway.adapters.board_sqlite import SqliteBoard
 from gateway.adapters.store_sqlite import SqliteStore
 from gateway.mail.finding import Why
 from gateway.ports.failure import PortFailure
@@ -116,7 +117,7 @@ async def test_what_has_run_out_is_purged(tmp_path: Path) -> None:
 
 async def test_the_purge_keeps_up_with_strangers_and_the_file_has_a_size(tmp_path: Path) -> None:
     clock = HandClock()
-    store = SqliteStore(tmp_path / "s", clock, most_octets=1024 * 1024)
+    store = SqliteStore(tmp_path / "s", clock, most_octets=1024 * 1024, few_rows=100)
 
     def rows(connection: sqlite3.Connection) -> int:
         return int(connection.execute("SELECT count(*) FROM vals").fetchone()[0])
@@ -146,4 +147,32 @@ async def test_the_purge_keeps_up_with_strangers_and_the_file_has_a_size(tmp_pat
     assert await store.get("0") is None
     assert await store.get("5999")
     assert await store.begin("message", ["r@example.com"], "two", 3600) == (Entry.BUSY,)
+    await store.close()
+
+
+async def test_a_full_file_forgets_nothing_of_what_does_not_fill_it(tmp_path: Path) -> None:
+    clock = HandClock()
+    store = SqliteStore(tmp_path / "s", clock, most_octets=1024 * 1024, few_rows=100)
+
+    def overfill(connection: sqlite3.Connection) -> None:
+        rows = ((f"{number}", "v" * 500, clock.now() + 7200) for number in range(20_000))
+        connection.executemany("INSERT INTO vals VALUES (?, ?, ?)", rows)
+
+    await store.transaction(overfill)
+    for seen in (Seen.FIRST, Seen.EARLY, Seen.EARLY):
+        assert (await store.greylist(QUESTION)).seen is seen
+        await clock.advance(1)
+    await store.close()
+
+
+async def test_a_board_full_of_records_takes_nothing_from_greylisting(tmp_path: Path) -> None:
+    clock = HandClock()
+    store = SqliteStore(tmp_path / "s", clock, most_octets=256 * 1024, few_rows=0)
+    board = SqliteBoard(tmp_path / "s", clock)
+    for _ in range(60):
+        await board.append("decisions", "r" * 16384, 100, 3600)
+    for seen in (Seen.FIRST, Seen.EARLY, Seen.EARLY):
+        await clock.advance(1)
+        assert (await store.greylist(QUESTION)).seen is seen
+    await board.close()
     await store.close()
