@@ -61,6 +61,7 @@ def docs_page() -> str:
         "described in words its values are those of your settings or policy, or of the page named.",
         "",
         "Alerts and recording rules: deploy/prometheus; a dashboard: deploy/grafana/mxgw.json; what to do: docs/runbook.md.",
+        "How Prometheus is told of the nodes: docs/install-vm.md (deploy/prometheus/scrape), docs/install-kubernetes.md.",
     ]
     for area, metrics in catalogue.AREAS.items():
         lines += ["", f"## {area}", "", "| metric | type | labels | what it says |", "|---|---|---|---|"]

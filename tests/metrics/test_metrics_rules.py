@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ PROMETHEUS = ROOT / "deploy/prometheus"
 ALERTS = PROMETHEUS / "mxgw-alerts.yaml"
 RECORDING = PROMETHEUS / "mxgw-recording.yaml"
 TESTS = sorted((PROMETHEUS / "tests").glob("*.yaml"))
+SCRAPE = PROMETHEUS / "scrape/mxgw.yaml"
 DASHBOARD = ROOT / "deploy/grafana/mxgw.json"
 OUTER = {"instance", "job", "le", "namespace", "node"}
 """Labels that the reader of /metrics, or the histogram, brings."""
@@ -52,7 +54,7 @@ def panels() -> list[dict[str, Any]]:
 
 def plain(expr: str) -> str:
     """What Grafana makes of it."""
-    return expr.replace("$__rate_interval", "5m").replace("$instance", ".*")
+    return expr.replace("$__rate_interval", "5m").replace("$instance", ".*").replace("$job", ".*")
 
 
 def dashboard_exprs() -> list[str]:
@@ -147,6 +149,39 @@ def test_promtool_parses_each_expression_of_the_dashboard(tmp_path):
     file = tmp_path / "rules.yaml"
     file.write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}), encoding="utf-8")
     assert f"{len(rules)} rules found" in promtool("check", "rules", "--lint=none", file)
+
+
+def test_the_dashboard_tells_clusters_apart(tmp_path: Path) -> None:
+    """What is equal within each of two clusters is one policy and one version in each, and each panel can be narrowed."""
+    every = [target for panel in panels() for target in panel["targets"]]
+    assert not [target["expr"] for target in every if 'job=~"$job"' not in target["expr"]]
+    # a recorded series of the cluster, or a number per cluster, has its name in the legend
+    of_clusters = [one for one in every if "mxgw:" in one["expr"] or "by (job, namespace)" in one["expr"]]
+    assert all("{{job}} {{namespace}}" in one["legendFormat"] for one in of_clusters)
+    counted = [one["expr"] for one in of_clusters if one["expr"].startswith("count ")]
+    assert len(counted) == 2
+    series = [
+        {"series": f'{name}{{job="{job}", instance="{job}{node}", {label}="{job}"}}', "values": "1"}
+        for name, label in (("mxgw_policy_info", "digest"), ("mxgw_build_info", "version"))
+        for job in ("mxgw-a", "mxgw-b")
+        for node in (1, 2)
+    ]
+    one_each = [{"labels": f'{{job="{job}"}}', "value": 1} for job in ("mxgw-a", "mxgw-b")]
+    cases = [{"expr": plain(expr), "eval_time": "0m", "exp_samples": one_each} for expr in counted]
+    file = tmp_path / "test.yaml"
+    file.write_text(yaml.safe_dump({"tests": [{"input_series": series, "promql_expr_test": cases}]}), encoding="utf-8")
+    assert "SUCCESS" in promtool("test", "rules", file)
+
+
+def test_prometheus_takes_the_file_of_what_to_read(tmp_path: Path) -> None:
+    for path in (SCRAPE, ALERTS, RECORDING):
+        shutil.copy(path, tmp_path)
+    assert "is valid prometheus config file" in promtool("check", "config", tmp_path / SCRAPE.name)
+    (job,) = yaml.safe_load(SCRAPE.read_text(encoding="utf-8"))["scrape_configs"]
+    assert "mxgw" in job["job_name"]
+    assert len(job["static_configs"]) == 2
+    page = (ROOT / "docs/install-vm.md").read_text(encoding="utf-8")
+    assert f"```yaml\n{SCRAPE.read_text(encoding='utf-8')}```" in page
 
 
 def test_the_charts_copies_are_the_same():
