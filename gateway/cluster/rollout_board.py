@@ -138,9 +138,9 @@ async def begin(board: Board, target: Generation, bundle: Bundle | None, plan: R
     )
     kept = tuple(digest for digest in state.kept if digest != target.digest) + (target.digest,) * bool(target.digest)
     after = replace(state, lineage=state.lineage or secrets.token_hex(8), rollout=rollout, kept=kept[-BUNDLES_KEPT:])
-    if bundle is not None and target.digest not in state.kept:
+    if bundle is not None:
         # before the nodes look for it; should this roll-out not come to be, it goes by itself
-        await keep_bundle(board, target.digest, bundle, _BEGINS_SECONDS)
+        await keep_bundle(board, target.digest, bundle, None if target.digest in state.kept else _BEGINS_SECONDS)
     if not await board.swap(PLACE, _STATE, view.raw, after.encode()):
         raise UnderWay("another one has just begun")
     if bundle is not None:
@@ -166,6 +166,9 @@ async def take_step(board: Board, view: View) -> bool:
     after = step.state
     if after is None:
         after = replace(view.state, rollout=None, ended=Ended(rollout.id, rollout.target.number, outcome, step.stop))
+    if rollout.target.digest in after.kept and (bundle := await bundle_of(board, rollout.target.digest)):
+        # for good: the command may have ended before it could
+        await keep_bundle(board, rollout.target.digest, bundle)
     if not await board.swap(PLACE, _STATE, view.raw, after.encode()):
         return False
     if after.rollout is not None:

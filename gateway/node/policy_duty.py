@@ -113,8 +113,10 @@ class PolicyDuty:
         begun = time.monotonic()
         view = await look(self._board)
         rollout, bound = view.state.rollout, self._moment["until"] is not None
-        if (bound or view.decision is not None) and (why := await self._unreplicated()):
-            # a fail-over may still take back what was seen: nothing is done by it, and no promise renewed
+        switches = view.decision is not None and "at" in view.decision
+        if (bound or switches) and (why := await self._unreplicated()):
+            # a fail-over may still take back what was seen: nothing is done by it, and no promise renewed. Where nobody
+            # here has promised, a stop changes nothing, and without it a roll-out would never end
             raise PortFailure("store", Why.TIMEOUT, why)
         self._last_look = begun
         if bound and rollout is not None and self._moment["key"] == self._key:
@@ -174,6 +176,8 @@ class PolicyDuty:
         self._compiled, self._promised = {}, {}
         try:
             candidate = await self._candidate_for(rollout.target)
+            if rollout.target.digest not in ("", digest := candidate.policy.digest):
+                raise LookupError(f"it means {digest[:8]} to this node's version of the program")
             await asyncio.to_thread(self._keeper.try_disk, candidate)
         except (FaultsError, OSError, LookupError) as error:
             await self._fail_with(rollout, _why(error))
@@ -189,10 +193,7 @@ class PolicyDuty:
         if bundle is None:
             raise LookupError(f"the text of {generation.label} is not on the board")
         text = PolicyText(bundle.text, bundle.name)
-        policy = await asyncio.to_thread(text.parse)
-        if policy.digest != generation.digest:
-            raise LookupError(f"it means {policy.digest[:8]} to this node's version of the program")
-        return Candidate(generation, text, policy)
+        return Candidate(generation, text, await asyncio.to_thread(text.parse))
 
     async def _fail_with(self, rollout: Rollout, why: str) -> None:
         log.error("%s cannot be loaded: %s", rollout.target.label, why, extra={"event": "rollout"})
@@ -252,6 +253,7 @@ class PolicyDuty:
         if self._unloadable[0] == current.number and time.monotonic() < self._unloadable[1]:
             return None
         try:
+            # one that means something else here too, as a kept copy does: nearer to it than the node's own file
             return await self._candidate_for(current)
         except (FaultsError, LookupError) as error:
             await self._tell_odd(f"{current.label} cannot be loaded: {_why(error)}", current.digest)

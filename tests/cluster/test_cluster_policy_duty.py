@@ -16,7 +16,7 @@ from gateway.adapters.board_memory import MemoryBoard
 from gateway.adapters.clock_system import SystemClock
 from gateway.cluster.canary import Counts
 from gateway.cluster.membership import Heartbeat, forget
-from gateway.cluster.rollout import Generation, Phase, Rollout, Said, State
+from gateway.cluster.rollout import PREPARE_SECONDS, Generation, Phase, Rollout, Said, State
 from gateway.cluster.rollout_board import PLACE, Bundle, begin, keep_bundle, look, state_of, take_step
 from gateway.mail.finding import Why
 from gateway.node.notices import Notices, Reports
@@ -278,8 +278,18 @@ async def test_a_decision_that_a_failover_may_take_back_is_not_followed() -> Non
     assert node.duty.in_doubt() == ""
 
 
-async def test_without_a_replica_that_confirms_nobody_promises() -> None:
-    board = Primary(SystemClock())
+class Clock(SystemClock):
+    """One that can be put forward."""
+
+    ahead = 0.0
+
+    def now(self) -> float:
+        return super().now() + self.ahead
+
+
+async def test_without_a_replica_that_confirms_nobody_promises_and_the_rollout_stops() -> None:
+    clock = Clock()
+    board = Primary(clock)
     node = Node(board)
     board.lags = True
     await promised(board, node, "one")
@@ -295,6 +305,21 @@ async def test_without_a_replica_that_confirms_nobody_promises() -> None:
     await until(heard.done, node)
     assert (said.stage, said.why) == ("loaded", "no replica of the store confirms what stands there")
     assert MOMENT not in node.notices.last, "it serves on, and turns nobody away"
+    clock.ahead += PREPARE_SECONDS
+    await node.join()
+    state = State()
+
+    async def end() -> None:
+        nonlocal state
+        while (state := await state_of(board)).rollout is not None:
+            await asyncio.sleep(0.02)
+
+    ended = asyncio.create_task(end())
+    await until(ended.done, node)
+    assert state.ended is not None
+    assert state.ended.outcome == "stopped"
+    two = candidate("two")
+    await begin(board, Generation(digest=two.policy.digest), Bundle(two.text.text, "two"), Rollout("", two.generation))
 
 
 async def test_a_node_takes_over_what_was_decided_before_it_came() -> None:
@@ -306,6 +331,20 @@ async def test_a_node_takes_over_what_was_decided_before_it_came() -> None:
     await node.duty.first_look()
     assert (node.generation, node.keeper.in_force.policy.digest) == (4, one.policy.digest)
     assert (node.keeper.lineage, node.keeper.kept) == ("line", [4])
+
+
+async def test_a_node_without_a_copy_takes_the_text_that_means_something_else_to_it_and_is_odd() -> None:
+    board, one = MemoryBoard(SystemClock()), candidate("one")
+    current = Generation(4, "ab12", "one.yaml", at=time.time() - 60)
+    await keep_bundle(board, current.digest, Bundle(one.text.text, "one.yaml"))
+    await board.write(PLACE, "state", State("line", current).encode())
+    node = Node(board)
+    await node.duty.first_look()
+    assert (node.generation, node.keeper.in_force.policy.digest) == (4, one.policy.digest)
+    assert node.keeper.kept == [4]
+    assert node.odd[-1] == f"generation 4 (ab12) means {one.policy.digest[:8]} to this node's version of the program"
+    await node.duty.turn()
+    assert node.keeper.kept == [4], "once"
 
 
 async def test_an_empty_or_older_board_is_told_and_that_of_another_cluster_is_not() -> None:

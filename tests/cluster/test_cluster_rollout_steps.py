@@ -16,9 +16,11 @@ from gateway.cluster.drift import drifts, odd_one
 from gateway.cluster.membership import Heartbeat
 from gateway.cluster.rollout import GATE, LEAD, LEASE, Ended, Generation, Phase, Rollout, Said, State, View, decode, due
 from gateway.cluster.rollout_board import Bundle, begin, bundle_of, look, say, state_of, take_step
+from gateway.mail.finding import Why
 from gateway.node.policy_in_force import PolicyInForce
 from gateway.policy.difference import differences
 from gateway.policy.load import load_packaged, load_text
+from gateway.ports.failure import PortFailure
 
 TARGET = Generation(4, "ab12", "p.yaml", "OPS-1", "anna")
 ROLLOUT = Rollout("r1", TARGET, Phase.LOADING, 100.0)
@@ -154,6 +156,33 @@ async def test_no_text_stays_of_a_rollout_that_did_not_begin() -> None:
         await begin(board, replace(TARGET, digest="cd34"), Bundle("two", "p.yaml"), Rollout("", TARGET))
     assert await bundle_of(board, "cd34") is None
     clock.time += 86400
+    assert await bundle_of(board, TARGET.digest) == Bundle("one", "p.yaml")
+
+
+class Cut(MemoryBoard):
+    """One that the command reaches no more once its roll-out has begun."""
+
+    cut = True
+
+    async def write(self, place: str, key: str, value: str, ttl: float | None = None) -> None:
+        if self.cut and place.startswith("bundle:") and ttl is None:
+            raise PortFailure("store", Why.REFUSED)
+        await super().write(place, key, value, ttl)
+
+
+async def test_the_text_stays_where_the_command_ended_right_after_the_beginning() -> None:
+    clock = FakeClock()
+    board = Cut(clock)
+    await Heartbeat(board, "mx1", dict).turn()
+    with pytest.raises(PortFailure):
+        await begin(board, TARGET, Bundle("one", "p.yaml"), Rollout("", TARGET))
+    board.cut = False
+    begun = (await state_of(board)).rollout
+    assert begun is not None
+    await say(board, "mx1", Said(begun.id, "loaded", TARGET.digest))
+    assert await take_step(board, await look(board))
+    clock.time += 3601
+    assert (await state_of(board)).rollout is not None
     assert await bundle_of(board, TARGET.digest) == Bundle("one", "p.yaml")
 
 
