@@ -115,6 +115,9 @@ class RedisLink:
         except exceptions.OutOfMemoryError as error:
             raise self._refused(StoreState.FULL, error) from error
         except exceptions.ResponseError as error:
+            if _forbidden(error):
+                self._state.answered()
+                raise PortFailure("store", Why.REFUSED, _detail(error)) from error
             if not isinstance(error, exceptions.ReadOnlyError) and not str(error).startswith(_NO_WRITES):
                 raise self._failed(Why.PROTOCOL, error) from error
             # the name may belong to another server by now
@@ -154,7 +157,7 @@ class RedisLink:
 
     def _failed(self, why: Why, error: Exception) -> PortFailure:
         self._knows_nodes = not self.is_cluster
-        detail = f"{type(error).__name__}: {error}"[:200]
+        detail = _detail(error)
         self._state.failed(detail)
         return PortFailure("store", why, detail)
 
@@ -174,6 +177,15 @@ class RedisLink:
         if self._learning is not None:
             self._learning.cancel()
         await self.client.aclose()
+
+
+def _forbidden(error: exceptions.ResponseError) -> bool:
+    """The server is well and does not do this for us: a right that the user lacks, a command that was renamed."""
+    return isinstance(error, exceptions.NoPermissionError) or "unknown command" in str(error)
+
+
+def _detail(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:200]
 
 
 def milliseconds(seconds: float, least: int = 1) -> int:

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import pytest
 
+from gateway.adapters.board_redis import RedisBoard
 from gateway.adapters.redis_client import Patience
 from gateway.adapters.store_breaker import Breaker
 from gateway.adapters.store_broken import BrokenStore
@@ -228,6 +229,28 @@ async def test_a_replica_takes_no_writes_and_still_answers(redis_server: RedisSe
     assert store.state is StoreState.READ_ONLY
     assert await store.get("k") == "v"
     await store.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "rights", "answer"),
+    [((), ("-role", "-wait"), "permissions"), (("--rename-command", "ROLE", "other"), (), "unknown command")],
+    ids=["right", "command"],
+)
+async def test_what_the_server_does_not_do_for_us_opens_no_breaker(
+    options: tuple[str, ...], rights: tuple[str, ...], answer: str
+) -> None:
+    if why := RedisServer.missing():
+        pytest.skip(why)
+    with RedisServer(*options) as server:
+        server.say("ACL", "SETUSER", "default", "+@all", *rights)
+        board = RedisBoard(server.url)
+        for _ in range(6):
+            with pytest.raises(PortFailure, match=answer) as caught:
+                await board.replicated()
+            assert caught.value.cause.why is Why.REFUSED
+        await board.write("orders", "mx1", "drain")
+        assert await board.read("orders", "mx1") == "drain"
+        await board.close()
 
 
 async def test_a_crowd_of_ours_waits_for_a_place_and_then_says_so(redis_server: RedisServer) -> None:
