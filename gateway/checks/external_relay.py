@@ -17,7 +17,7 @@ from ipaddress import ip_network
 from typing import Final
 
 from gateway.mail.finding import Fact, Finding, Outcome
-from gateway.mail.received import client_outside
+from gateway.mail.received import HandedOver, client_outside
 from gateway.mail.transaction import Address, Connection, ExternalRelay, Hello, Transaction
 from gateway.policy.settings import CheckSettings, ExternalRelaySettings
 from gateway.ports import Ports
@@ -46,8 +46,10 @@ def with_client(tx: Transaction, settings: ExternalRelaySettings) -> Transaction
     if relay is None or message is None or tx.connection.client_known or not settings.enabled:
         return tx
 
-    def is_inside(address: Address) -> bool:
-        return _trusts(settings, address) or (settings.private and _is_private(address))
+    def is_inside(said: HandedOver) -> bool:
+        # who authenticates from a private address is a user, whose fields are his own words, and no relay
+        private = settings.private and _is_private(said.address) and not said.authenticated
+        return private or _trusts(settings, said.address)
 
     found = client_outside(message, is_inside)
     client, why = found.client, found.why

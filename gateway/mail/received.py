@@ -60,8 +60,9 @@ class Outside:
     why: str = ""
 
 
-def client_outside(message: Message, is_inside: Callable[[Address], bool]) -> Outside:
-    """Walk from the top, which a trusted host has written, past all clients that are inside. Never raises."""
+def client_outside(message: Message, is_inside: Callable[[HandedOver], bool]) -> Outside:
+    """Walk from the top, which a trusted host has written, past all clients that are inside: those whose own field,
+    the next one, is to be believed. Never raises."""
     hop = 0
     for item in message.fields:
         if item.name != "received":
@@ -72,7 +73,7 @@ def client_outside(message: Message, is_inside: Callable[[Address], bool]) -> Ou
         said = handed_over(message.value(item)) if item.end - item.start <= FIELD_OCTETS else None
         if said is None:
             return Outside(hop, why="unreadable")
-        if not is_inside(said.address):
+        if not is_inside(said):
             return Outside(hop, why="authenticated") if said.authenticated else Outside(hop, said)
     return Outside(hop, why="nobody-outside" if hop else "no-received")
 

@@ -265,7 +265,7 @@ class ExternalRelaySettings(CheckSettings):
         (), description="networks from which nothing comes but these relays; each of them writes a Received field"
     )
     private: bool = Field(
-        True, description="private and loopback addresses in their fields are inside too; false: then nobody is judged"
+        False, description="private and loopback addresses in their fields are inside; only where no stranger has one"
     )
 
 

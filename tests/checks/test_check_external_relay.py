@@ -31,6 +31,7 @@ from gateway.smtp.xclient import Told, take
 
 ROOT = Path(__file__).parents[2]
 RELAY, INNER, GOOD, LISTED = "198.51.100.7", "10.9.8.7", "192.0.2.10", "192.0.2.66"
+NOT_NAMED = "192.168.1.20"
 ZONE = """
 $ORIGIN .
 sender.example. TXT "v=spf1 ip4:192.0.2.10 -all"
@@ -41,7 +42,8 @@ client.sender.example. A 192.0.2.10
 7.100.51.198.dnsbl.example. A 127.0.0.2
 """
 CONTENT = b"From: ann@sender.example\r\nTo: user@example.com\r\nSubject: x\r\n\r\nHello.\r\n"
-TRUSTED: dict[str, Any] = {"trusted": ["198.51.100.0/24"]}
+TRUSTED: dict[str, Any] = {"trusted": ["198.51.100.0/24", f"{INNER}/32"]}
+PRIVATE: dict[str, Any] = {"trusted": ["198.51.100.0/24"], "private": True}
 
 
 def received(ip: str, helo: str = "client.sender.example", with_: str = "ESMTP") -> bytes:
@@ -117,6 +119,19 @@ async def test_spf_and_dmarc_pass_for_the_client_behind_two_hops(tmp_path: Path)
     assert "helo=client.sender.example;" in spf
 
 
+@pytest.mark.parametrize(
+    ("fields", "relays"),
+    [
+        (received(NOT_NAMED) + FORGED, PRIVATE),
+        # a host that is named may prove itself to the next one
+        (received(INNER, with_="ESMTPSA") + FORGED, TRUSTED),
+    ],
+)
+async def test_the_search_goes_on_behind_a_host_of_ours(fields: bytes, relays: dict[str, Any], tmp_path: Path) -> None:
+    evidence = findings(await told(tmp_path, fields, relays))["external_relay"]["evidence"]
+    assert (evidence["client"], evidence["hop"]) == (GOOD, 2)
+
+
 async def test_a_forger_behind_the_relay_is_refused_and_the_reply_names_him(tmp_path: Path) -> None:
     # what he wrote himself would pass
     found = await told(tmp_path, received("192.0.2.99", "evil.example") + FORGED)
@@ -137,7 +152,10 @@ UNKNOWN = [
     (received(INNER) + b"Received: garbage\r\n" + FORGED, {}, "unreadable", 2),
     (received(INNER), {}, "nobody-outside", 1),
     (received("192.0.2.99", with_="ESMTPSA") + FORGED, {}, "authenticated", 1),
-    (received(INNER) + FORGED, {"private": False}, "private", 1),
+    # a stranger may be seen by such an address, and have written what stands below
+    (received(NOT_NAMED) + FORGED, {}, "private", 1),
+    (received(NOT_NAMED, with_="ESMTPSA") + FORGED, {"private": True}, "authenticated", 1),
+    (received(INNER) + received(NOT_NAMED, with_="ESMTPSA") + FORGED, {"private": True}, "authenticated", 2),
 ]
 
 

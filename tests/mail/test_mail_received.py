@@ -9,14 +9,13 @@ import pytest
 
 from gateway.mail.message import Message
 from gateway.mail.received import FIELD_OCTETS, MOST_HOPS, HandedOver, Outside, client_outside, handed_over
-from gateway.mail.transaction import Address
 
 INSIDE = (ip_network("198.51.100.0/24"), ip_network("10.0.0.0/8"), ip_network("2001:db8:1::/48"))
 DATE = b"; Mon, 02 Nov 2026 10:00:00 +0000 (UTC)"
 
 
-def is_inside(address: Address) -> bool:
-    return any(address in network for network in INSIDE)
+def is_inside(said: HandedOver) -> bool:
+    return any(said.address in network for network in INSIDE)
 
 
 READ = [

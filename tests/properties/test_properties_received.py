@@ -11,8 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.mail.message import Message
-from gateway.mail.received import Outside, client_outside, handed_over
-from gateway.mail.transaction import Address
+from gateway.mail.received import HandedOver, Outside, client_outside, handed_over
 
 INSIDE = ip_network("198.51.100.0/24")
 REAL, FORGED = "192.0.2.1", "203.0.113.9"
@@ -33,8 +32,8 @@ FORMS = [
 ]
 
 
-def is_inside(address: Address) -> bool:
-    return address in INSIDE
+def is_inside(said: HandedOver) -> bool:
+    return said.address in INSIDE
 
 
 @given(st.binary(max_size=400) | SAID.map(str.encode))
