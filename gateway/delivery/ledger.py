@@ -33,6 +33,7 @@ from gateway.mail.transaction import Transaction
 from gateway.ports.failure import PortFailure
 from gateway.ports.ledger import Entry, Ledger
 from gateway.ports.mailstore import DeliveryResult, Handover, RecipientResult
+from gateway.ports.store_budget import CALL_SECONDS, within_budget
 
 log = logging.getLogger("mxgw.delivery")
 
@@ -76,6 +77,7 @@ class DeliveryLedger:
         self._lease = lease
         self._patience = patience
         self._forgetting: set[asyncio.Task[None]] = set()
+        self._settling: set[asyncio.Task[None]] = set()
 
     async def deliver(
         self, tx: Transaction, message: OutgoingMessage, budget: float, hand_over: HandOver
@@ -136,8 +138,12 @@ class DeliveryLedger:
         free = [str(each) for each, told in result.results.items() if not told.handover.held]
         named = message.first("message-id") or message.first("date")
         remember = self._remember if named else min(self._remember, NAMELESS_REMEMBER)
+        # the client does not wait for a store that is slow, but the record that prevents a duplicate gets there
+        task = asyncio.create_task(self._store.settle(key, done, free, tx.id, remember), name=key)
+        self._settling.add(task)
+        task.add_done_callback(self._settling.discard)
         try:
-            await self._store.settle(key, done, free, tx.id, remember)
+            await within_budget(asyncio.shield(task))
         except PortFailure as failure:
             log.warning("%s: the ledger does not know how it ended: %s", tx.id, failure.cause)
             return UNAVAILABLE
@@ -153,15 +159,18 @@ class DeliveryLedger:
             task.add_done_callback(self._forgetting.discard)
 
     async def _forget(self, key: str, recipients: list[Mailbox]) -> None:
+        if settling := [task for task in self._settling if task.get_name() == key]:
+            await asyncio.wait(settling, timeout=CALL_SECONDS)  # else it would come after
         try:
             await self._store.forget(key, [str(each) for each in recipients])
         except PortFailure as failure:
             log.warning("the ledger keeps what a client has read: %s", failure.cause)
 
     async def close(self) -> None:
-        """Wait until all that was read is forgotten."""
-        if self._forgetting:
-            await asyncio.wait(set(self._forgetting))
+        """Wait until all that ended is recorded, and all that was read is forgotten; no longer than a lease, since a
+        disk may hang for ever."""
+        if under_way := self._settling | self._forgetting:
+            await asyncio.wait(under_way, timeout=self._lease)
 
     async def _key(self, tx: Transaction, message: Message) -> str:
         assert tx.envelope is not None

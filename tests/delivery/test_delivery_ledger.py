@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -29,11 +29,12 @@ from gateway.mail.address import NULL, Mailbox
 from gateway.mail.finding import Why
 from gateway.mail.message import Message, OutgoingMessage
 from gateway.mail.transaction import Transaction
+from gateway.node.timed_store import TimedStore
 from gateway.pipeline import Pipeline
 from gateway.policy.load import load_text
 from gateway.ports import Ports
 from gateway.ports.failure import PortFailure
-from gateway.ports.ledger import Entry
+from gateway.ports.ledger import Entry, LedgerStore
 from gateway.ports.mailstore import DeliveryResult, Handover, RecipientResult, RecipientStatus
 
 NAMED = b"Message-ID: <1@example.org>\r\nSubject: x\r\n\r\nhello\r\n"
@@ -86,7 +87,7 @@ class Cluster:
     """Two nodes that share a store and a mailstore."""
 
     def __init__(
-        self, shared: MemoryStore | BrokenStore, remember: float = 86400.0, lease: float = 5.0, patience: float = 0.0
+        self, shared: LedgerStore, remember: float = 86400.0, lease: float = 5.0, patience: float = 0.0
     ) -> None:
         self.words: list[str] = []
         self.mailstore = OneStore()
@@ -247,6 +248,40 @@ async def test_a_store_that_fails_before_the_end_is_recorded_delays_a_retry_and_
     assert (handovers(result), result.ledger) == (["delivered"], "unavailable")
     assert handovers(await cluster.send(1, ANN)) == ["busy"]
     time.seconds += 10
+    assert handovers(await cluster.send(1, ANN)) == ["delivered"]
+
+
+class Stalled(MemoryStore):
+    """A store whose records of the end wait, as behind a disk that hangs."""
+
+    def __init__(self, clock: Time) -> None:
+        super().__init__(clock)
+        self.gate = asyncio.Event()
+
+    async def settle(self, key: str, done: Sequence[str], free: Sequence[str], owner: str, ttl: float) -> None:
+        await self.gate.wait()
+        await super().settle(key, done, free, owner, ttl)
+
+
+async def test_a_store_that_is_slow_at_the_end_records_it_all_the_same(time: Time) -> None:
+    shared = Stalled(time)
+    cluster = Cluster(TimedStore(shared, lambda *_: None))
+    result = await cluster.send(0, ANN)
+    assert (handovers(result), result.ledger) == (["delivered"], "unavailable")
+    closing = asyncio.create_task(cluster.nodes[0].close())
+    await asyncio.sleep(0)
+    shared.gate.set()
+    await closing
+    assert handovers(await cluster.send(1, ANN)) == ["delivered-before"]
+
+
+async def test_what_was_read_before_it_was_recorded_is_forgotten_after(time: Time) -> None:
+    shared = Stalled(time)
+    cluster = Cluster(TimedStore(shared, lambda *_: None))
+    cluster.nodes[0].reply_read(await cluster.send(0, ANN))
+    await asyncio.sleep(0)
+    shared.gate.set()
+    await cluster.nodes[0].close()
     assert handovers(await cluster.send(1, ANN)) == ["delivered"]
 
 
