@@ -62,8 +62,8 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(f"blocked: {found.what} until {at(found.until)}")
     if not heard:
-        # it stands there for the nodes to come; a store that has just come back hears of them within seconds
-        raise nobody_there(args)
+        # a store that has just come back hears of its nodes within seconds
+        raise nobody_there(args, f"the block of {found.what} is put and stands for the nodes to come, but ")
     return OK
 
 
@@ -107,9 +107,11 @@ def over_board(args: argparse.Namespace, work: Callable[[Board], Awaitable[T]]) 
     return asyncio.run(over())
 
 
-def nobody_there(args: argparse.Namespace) -> CommandError:
-    """No node is on the board: most often it is not the nodes' store. What to say, and 69."""
-    return CommandError(UNAVAILABLE, f"no node is on the board; start one (mxgw run), or else: {whose_store(args)}")
+def nobody_there(args: argparse.Namespace, done: str = "") -> CommandError:
+    """No node is on the board: most often it is not the nodes' store. What to say, and 69. done: what was done
+    there all the same, to be said first."""
+    why = f"no node is on the board; start one (mxgw run), or else: {whose_store(args)}"
+    return CommandError(UNAVAILABLE, done + why)
 
 
 def whose_store(args: argparse.Namespace) -> str:

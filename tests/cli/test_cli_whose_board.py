@@ -61,7 +61,8 @@ def test_a_block_stands_there_for_nodes_to_come_and_is_no_success(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["block", "192.0.2.7"]) == 69
-    assert "no node is on the board" in capsys.readouterr().err
+    told = "the block of 192.0.2.7/32 is put and stands for the nodes to come, but no node is on the board; start one"
+    assert told in capsys.readouterr().err
     assert main(["blocks", "--output", "json"]) == 0
     assert [one["what"] for one in json.loads(capsys.readouterr().out)["blocks"]] == ["192.0.2.7/32"]
     for output in ("text", "json"):
