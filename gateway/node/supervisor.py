@@ -155,6 +155,7 @@ class Supervisor:
         self._notices = Notices(self._send_notice)
         self._reports = Reports()
         self._reloading = asyncio.Lock()
+        self._leaving: set[asyncio.Task[None]] = set()
         self._manager = ServiceManager.from_environment(os.environ)
 
     async def run(self) -> int:
@@ -295,7 +296,9 @@ class Supervisor:
             self._crew.tell({"do": "notice", "kind": kind, "data": data})
 
     def _worker_gone(self, pid: int, crashed: bool) -> None:
-        self._metrics.worker_gone(pid)
+        # beside: the next worker does not wait for it
+        self._leaving.add(task := beside(self._metrics.worker_gone(pid), f"adding up what worker {pid} counted"))
+        task.add_done_callback(self._leaving.discard)
         if crashed:
             self._health.crashes += 1
             self._metrics.crashes.inc()

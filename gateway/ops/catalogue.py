@@ -259,6 +259,7 @@ NODE: Final = (
     _times("loop_lag_seconds", "How late the event loop was, once a second"),
     _counter("log_dropped", "Log lines that nobody read in time", sink=("stdout",)),
     _counter("worker_crashes", "Workers that ended unasked"),
+    _counter("worker_counts_failed", "Ended workers whose files here could not be added up; the log says why"),
 )
 AREAS: Final = {
     "Sessions and replies": SESSIONS,

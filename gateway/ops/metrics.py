@@ -10,6 +10,8 @@ Known gaps: no exemplars; pushes nowhere.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 import platform
 import shutil
@@ -27,6 +29,8 @@ from gateway.ops.dns_metrics import DnsMetrics
 from gateway.ops.metric_files import MetricFiles
 from gateway.ports.observer import Record
 from gateway.ports.store_state import StoreState
+
+log = logging.getLogger("mxgw.node")
 
 _FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
 _STORE: Final = "store"
@@ -271,6 +275,7 @@ class NodeMetrics:
         self._certified: set[tuple[str, str]] = set()
         self._accepts_all = of("mailstore_accepts_all")
         self.crashes = of("worker_crashes")
+        self._unsummed = of("worker_counts_failed")
         self._not_shared = of("greylist_not_shared")
         self._sts = of("mtasts_mismatch")
         self._at_rest = (of("spool_messages"), of("spool_oldest_seconds"), of("reports"))
@@ -324,9 +329,14 @@ class NodeMetrics:
         self._reload.labels(what).set(1 if ok else 0)
         self._reloads.labels(what, "ok" if ok else "failed").inc()
 
-    def worker_gone(self, pid: int) -> None:
-        """Its gauges count no more; its counters stay in the sums."""
-        self._files.gone(pid)
+    async def worker_gone(self, pid: int) -> None:
+        """Its gauges count no more; its counters stay in the sums; where they cannot be added up, that is told."""
+        try:
+            # off the event loop: a scrape may hold the files for long
+            await asyncio.to_thread(self._files.gone, pid)
+        except OSError as error:
+            self._unsummed.inc()
+            log.error("what worker %d counted cannot be added up: %s", pid, error, extra={"event": "worker"})
 
     def text(self) -> bytes:
         """All metrics of the node in Prometheus's text format. Reads files: not for the event loop."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -151,6 +152,26 @@ def test_counts_of_a_worker_that_has_gone_stay(fresh):
     os.kill(int(worker["pid"] if isinstance(worker, dict) else worker), signal.SIGKILL)
     node.wait(lambda: node.metric("mxgw_worker_crashes_total") == 1, "the supervisor has seen it")
     assert node.metric("mxgw_connections_total", result="accepted") == counted
+
+
+def test_counts_that_cannot_be_added_up_are_told_as_such(fresh):
+    node, _ = fresh
+    counted = node.metric("mxgw_connections_total", result="accepted")
+    (place,) = (node.folder / "state").glob("metrics-*")
+    gone = place / "counter_gone.db"
+    if gone.exists():
+        gone.rename(place / "aside")
+    gone.mkdir()
+    worker = int(next(iter(node.status()["workers"]))["pid"])
+    os.kill(worker, signal.SIGKILL)
+    text = f"what worker {worker} counted cannot be added up: [Errno {errno.EISDIR}]"
+    node.wait(lambda: [r for r in node.events("worker") if text in r["message"]], "it is told")
+    gone.rmdir()
+    if (place / "aside").exists():
+        (place / "aside").rename(gone)
+    assert node.metric("mxgw_worker_counts_failed_total") == 1
+    assert node.metric("mxgw_connections_total", result="accepted") == counted
+    assert not [record for record in node.events("worker") if "cannot be started" in record["message"]]
 
 
 def worker_counts(node: NodeProcess, name: str, **labels: str) -> list[float]:
