@@ -38,6 +38,8 @@ log = logging.getLogger("mxgw.checks")
 
 LIVE_SECONDS: Final = 1.0
 """How long an open session may take to answer what is remembered anyway."""
+ASK_SECONDS: Final = 4.0
+"""How long the mailstore may take where something older can stand in for its answer: less than the check has."""
 
 _asking: dict[tuple[int, str], asyncio.Task[RecipientStatus]] = {}
 """Questions on their way, by directory and address: a burst of mail to one recipient asks once."""
@@ -61,13 +63,15 @@ async def recipient(tx: Transaction, ports: Ports, settings: CheckSettings) -> F
     if fresh:
         unknown = await _counted(tx, ports, settings) if fresh.known is Known.NO else 0.0
         return await _finding(tx, ports, settings, RecipientStatus(fresh.known, fresh.detail, cached=True), unknown)
+    stale = kept if kept and kept.believable(now, settings) else None
     try:
-        status = await _ask_once(ports, tx.rcpt)
-    except PortFailure:
-        if kept and kept.believable(ports.clock.now(), settings):
-            evidence: dict[str, Fact] = {"cached": True, "stale": True, "detail": kept.detail}
-            return Finding("recipient", Outcome.PASS, "known", evidence)
-        raise
+        async with asyncio.timeout(ASK_SECONDS if stale else None):
+            status = await _ask_once(ports, tx.rcpt)
+    except (PortFailure, TimeoutError):
+        if stale is None:
+            raise
+        evidence: dict[str, Fact] = {"cached": True, "stale": True, "detail": stale.detail}
+        return Finding("recipient", Outcome.PASS, "known", evidence)
     return await _answered(tx, ports, settings, status, kept)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 from collections import deque
 from collections.abc import AsyncIterator, Callable
@@ -25,6 +26,7 @@ from gateway.ports.failure import PortFailure
 log = logging.getLogger("mxgw.delivery")
 
 _CALLOUT_SHARE: Final = 4  # callouts have at most one session in four, or one
+_CALLOUT_WAIT: Final = 2.0  # twice at most: then there is time left to use what is remembered
 _TRANSACTIONS: Final = 100  # then a session ends, so that balancers before the mailstore can spread the load
 
 
@@ -84,12 +86,17 @@ class Pool:
 
     @asynccontextmanager
     async def session(
-        self, deadline: Deadline, *, fresh: bool = False, client: xclient.Attributes | None = None
+        self,
+        deadline: Deadline,
+        *,
+        fresh: bool = False,
+        client: xclient.Attributes | None = None,
+        most_wait: float = math.inf,
     ) -> AsyncIterator[Session]:
         """A session for one transaction. fresh: not a kept one. client: on whose behalf; None: our own.
         Raises PortFailure; overload when the breaker is open, too many wait already, or all places stay taken for half
-        of the time that is left."""
-        await self._place(deadline)
+        of the time that is left, or ``most_wait`` seconds."""
+        await self._place(min(most_wait, deadline.left / 2))
         self._lent += 1
         try:
             kept = None if fresh else self._take(client)
@@ -117,20 +124,20 @@ class Pool:
 
     @asynccontextmanager
     async def callout(self, deadline: Deadline, *, fresh: bool = False) -> AsyncIterator[Session]:
-        """A session for a question of our own. Few have one, or wait for one among the hand-overs, at the same time.
-        Raises PortFailure as ``session`` does."""
+        """A session for a question of our own. Few have one, or wait for one among the hand-overs, at the same time;
+        they wait 2 s for each. Raises PortFailure as ``session`` does."""
         try:
-            async with asyncio.timeout(max(0.0, deadline.left / 2)):
+            async with asyncio.timeout(max(0.0, min(_CALLOUT_WAIT, deadline.left / 2))):
                 await self._callouts.acquire()
         except TimeoutError:
             raise PortFailure("mailstore", Why.OVERLOAD, "too many callouts wait") from None
         try:
-            async with self.session(deadline, fresh=fresh) as session:
+            async with self.session(deadline, fresh=fresh, most_wait=_CALLOUT_WAIT) as session:
                 yield session
         finally:
             self._callouts.release()
 
-    async def _place(self, deadline: Deadline) -> None:
+    async def _place(self, most_wait: float) -> None:
         if not self._places.locked():
             await self._places.acquire()  # at once
             return
@@ -140,7 +147,7 @@ class Pool:
         self._waiting += 1
         try:
             # the other half is for the hand-over: a dot whose reply nobody can wait for makes duplicates
-            async with asyncio.timeout(max(0.0, deadline.left / 2)):
+            async with asyncio.timeout(max(0.0, most_wait)):
                 await self._places.acquire()
         except TimeoutError:
             raise PortFailure("mailstore", Why.OVERLOAD, f"{self._limits.sessions} sessions are busy") from None

@@ -83,16 +83,18 @@ class Router:
         on_result: OnResult | None = None,
         chance: Callable[[], float] = random.random,
         ledger: DeliveryLedger | None = None,
+        least: float = 0.0,
     ) -> None:
         """on_result is called with each hand-over's result, also when the caller of ``deliver`` is gone; it must
         return at once. chance (0 to 1) draws among weighted mailstores. ledger: without one a retry is a message like
-        any other."""
+        any other. least: seconds without which no further mailstore is tried, since it could not end its hand-over."""
         self._routes = tuple(routes)
         self._exact = {domain: route for route in reversed(self._routes) for domain in route.domains}
         self._observer = observer or NullObserver()
         self._on_result = on_result
         self._chance = chance
         self._ledger = ledger
+        self._least = least
         self._running: set[asyncio.Task[DeliveryResult]] = set()
 
     @property
@@ -173,7 +175,7 @@ class Router:
         lacking: DeliveryResult | None = None
         for mailstore in route.order(self._chance) if route else ():
             left = end - time.monotonic()
-            if left <= 0:
+            if left <= (self._least if used else 0.0):
                 failed = failed or _unserved(PortFailure("mailstore", Why.BUDGET, "nothing left for the hand-over"))
                 break
             used, started = mailstore.name, time.monotonic()

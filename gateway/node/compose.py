@@ -99,7 +99,7 @@ def router_for(settings: Settings, observer: Observer | None = None, ledger: Del
         mailstores = tuple(opened[replace(url, weight=0.0)] for url in urls)
         weights = tuple(url.weight for url in urls)
         routes.append(Route(route.domains, mailstores, route.label, weights, _recipients_of(route)))
-    return Router(routes, observer, ledger=ledger)
+    return Router(routes, observer, ledger=ledger, least=timeouts.dot_least)
 
 
 def _recipients_of(route: RouteSettings) -> RecipientDirectory | None:

@@ -109,6 +109,17 @@ async def test_a_known_recipient_is_believed_while_nobody_answers() -> None:
         await house.ask()
 
 
+async def test_a_known_recipient_is_believed_while_the_mailstore_hangs() -> None:
+    house = House()
+    await house.ask()
+    house.directory.gate.clear()
+    house.clock.time += 2 * 86400
+    async with asyncio.timeout(6):  # what the check has
+        found = await house.ask()
+    assert (found.outcome, found.evidence["stale"]) == (Outcome.PASS, True)
+    house.directory.gate.set()
+
+
 async def test_an_unknown_recipient_is_not_refused_on_old_knowledge() -> None:
     house = House(Known.NO)
     await house.ask()

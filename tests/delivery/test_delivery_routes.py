@@ -34,6 +34,16 @@ async def test_failover_in_order_of_preference() -> None:
         await router.close()
 
 
+async def test_no_failover_with_less_time_than_the_final_dot_needs() -> None:
+    async with scripted({"MAIL": Slow(0.5, "421 4.3.2 later")}) as slow, scripted() as spare:
+        mailstores = tuple(relay(store.port) for store in (slow, spare))
+        router = Router([Route(("example.com",), mailstores)], least=9.6)
+        told = (await router.deliver(transaction(ANN), outgoing(), 10)).results[ANN]
+        assert (told.handover, told.text) == (Handover.DEFERRED, "later")
+        assert spare.sessions == []
+        await router.close()
+
+
 async def test_no_failover_after_the_dot_nor_after_a_refusal() -> None:
     async with scripted({"dot": [Hang(), "550 5.7.1 no"]}) as first, scripted() as second:
         mailstores = (relay(first.port, timeouts=Timeouts(1, 1, 0.3)), relay(second.port))

@@ -163,6 +163,26 @@ async def test_callouts_that_hang_leave_sessions_and_queue_to_the_hand_overs() -
         await mailstore.close()
 
 
+@pytest.mark.parametrize("sessions", [1, 4])
+async def test_a_callout_that_finds_no_session_says_so_while_the_check_still_waits(sessions: int) -> None:
+    async with scripted({"dot": Hang()}, by_recipient={"bob@example.com": Hang()}) as store:
+        patient = Timeouts(connect=30, command=30, dot=30, dot_least=0.1)
+        mailstore = relay(store.port, pool=PoolLimits(sessions=sessions), timeouts=patient)
+        # another callout has the one session that callouts may have, or hand-overs have all
+        busy = [mailstore.recipient(BOB)] if sessions > 1 else [mailstore.deliver(transaction(ANN), outgoing(), 30)]
+        tasks = [asyncio.ensure_future(each) for each in busy]
+        while not any(line.startswith("RCPT") for line in store.commands):
+            await asyncio.sleep(0.01)
+        async with asyncio.timeout(6):
+            with pytest.raises(PortFailure) as caught:
+                await mailstore.recipient(ANN)
+        assert caught.value.cause.why is Why.OVERLOAD
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await mailstore.close()
+
+
 async def test_a_busy_first_choice_overflows_to_the_second() -> None:
     async with scripted({"dot": Slow(1, "250 2.0.0 ok")}) as slow, scripted() as spare:
         mailstores = (relay(slow.port, pool=PoolLimits(sessions=1)), relay(spare.port))
