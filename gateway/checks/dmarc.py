@@ -1,7 +1,10 @@
 """DMARC (RFC 9989): is the author domain authenticated, and what does its owner ask for otherwise?
 
-Reads the findings of spf and dkim and the content's From. DNS is asked in two rounds, each at the same time: the tree
-walk of the author domain (eight names at most), then what alignment still needs inside its organisational domain.
+Reads the findings of spf and dkim and the content's From. Where nobody tells the client's address, an aligned MAIL FROM
+might have passed SPF: then the result is temperror and not fail.
+
+DNS is asked in two rounds, each at the same time: the tree walk of the author domain (eight names at most), then what
+alignment still needs inside its organisational domain.
 
 Reasons: aligned, not-aligned, no-record, bad-record, several-author-domains, no-author-domain.
 
@@ -22,7 +25,7 @@ from gateway.auth.public_suffix import evaluate_by_list, organisational_by_list,
 from gateway.checks.dkim import keys
 from gateway.checks.proven import dkim_identifiers
 from gateway.mail.address import AddressError, Mailbox, parse_domain
-from gateway.mail.finding import Cause, Fact, Finding, Outcome
+from gateway.mail.finding import Cause, Fact, Finding, Outcome, Why
 from gateway.mail.transaction import Transaction
 from gateway.policy.settings import CheckSettings, DmarcSettings
 from gateway.ports import Ports
@@ -30,6 +33,7 @@ from gateway.ports.dns import Resolver, Status
 from gateway.ports.failure import PortFailure
 
 _MOST_AUTHORS = 4
+_HIDDEN = Cause("client", Why.REFUSED, "SPF has no address: a balancer or a relay does not tell it")
 
 
 async def dmarc(tx: Transaction, ports: Ports, settings: CheckSettings) -> Finding | None:
@@ -118,6 +122,9 @@ def _identifiers(tx: Transaction) -> list[Identifier]:
     spf, domain = tx.findings.get("spf"), _spf_domain(tx)
     if spf and domain and spf.outcome in (Outcome.PASS, Outcome.TEMPERROR):
         found.append(Identifier("spf", domain, spf.cause))
+    elif domain and not tx.connection.client_known:
+        # the domain may well have sent it: a fail would be a guess, and a 5yz on a guess
+        found.append(Identifier("spf", domain, _HIDDEN))
     return found + dkim_identifiers(tx)
 
 

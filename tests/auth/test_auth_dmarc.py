@@ -1,5 +1,7 @@
 """DMARC tables: who is aligned, whose record applies and what it asks for."""
 
+from dataclasses import replace
+
 import pytest
 from auth_zone import DictZone, PortsOf, transaction
 
@@ -65,6 +67,23 @@ async def test_alignment(record, facts, outcome, aligned):
     assert (found.outcome.value, found.evidence["aligned"]) == (outcome, aligned)
     assert found.evidence["policy"] == "reject"
     assert found.evidence["author_domain"] == found.evidence["org_domain"] == "example.com"
+
+
+@pytest.mark.parametrize(
+    ("path", "signatures", "outcome"),
+    [
+        ("x@example.com", (), "temperror"),
+        ("x@bounce.example.com", ("other.test",), "temperror"),
+        ("x@other.test", (), "fail"),
+        ("x@example.com", ("example.com",), "pass"),
+    ],
+)
+async def test_where_nobody_tells_the_client_spf_might_have_passed(path, signatures, outcome):
+    tx = transaction(b"From: ann@example.com\r\n\r\nhi\r\n", reverse_path=path, findings={"dkim": signed(*signatures)})
+    tx = replace(tx, connection=replace(tx.connection, client_known=False))
+    found = await dmarc(tx, PortsOf(DictZone(BASE)), DmarcSettings())
+    assert found.outcome.value == outcome
+    assert (found.cause is not None and found.cause.port == "client") == (outcome == "temperror")
 
 
 POLICIES = [
