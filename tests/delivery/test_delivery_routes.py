@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+from collections.abc import Iterator
 
 import pytest
 from parts import ANN, outgoing, relay, transaction
@@ -12,6 +14,14 @@ from gateway.delivery.routes import Route, Router
 from gateway.delivery.wire import Timeouts
 from gateway.ports.failure import PortFailure
 from gateway.ports.mailstore import DeliveryResult, Handover, Known
+
+
+@pytest.fixture
+def dead() -> Iterator[int]:
+    """A port that refuses: bound and not listening, so that nobody else gets it meanwhile."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
 
 
 def test_exact_name_before_longest_wildcard() -> None:
@@ -53,10 +63,10 @@ async def test_no_failover_after_the_dot_nor_after_a_refusal() -> None:
         assert second.sessions == []
 
 
-async def test_a_mailstore_that_lacks_an_extension_leaves_the_message_to_the_next_and_refuses_only_where_all_lack_it() -> None:
+async def test_a_mailstore_that_lacks_an_extension_leaves_the_message_to_the_next_and_refuses_only_where_all_lack_it(
+    dead: int,
+) -> None:
     eight = outgoing("A: b\r\n\r\n\u00e4\r\n".encode())
-    async with scripted() as closed:
-        dead = closed.port
     async with scripted({"EHLO": "250-old\n250 PIPELINING"}) as old, scripted() as new:
         for ports, wanted in (
             ((old.port, new.port), Handover.DELIVERED),
@@ -70,10 +80,8 @@ async def test_a_mailstore_that_lacks_an_extension_leaves_the_message_to_the_nex
         assert not [line for line in old.commands if line.startswith("MAIL")]
 
 
-async def test_nobody_answers_is_deferred_with_the_cause() -> None:
-    async with scripted() as store:
-        port = store.port
-    router = Router([Route(("example.com",), (relay(port),))])
+async def test_nobody_answers_is_deferred_with_the_cause(dead: int) -> None:
+    router = Router([Route(("example.com",), (relay(dead),))])
     result = await router.deliver(transaction(ANN), outgoing(), 5)
     assert result.results[ANN].handover is Handover.DEFERRED
     assert result.results[ANN].cause is not None
