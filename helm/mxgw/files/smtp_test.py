@@ -56,13 +56,23 @@ class Client(smtplib.SMTP):
         return sock
 
 
-def smtp(args, host, port):
-    client = Client(args.proxy)
+def greeted(host, port, proxy):
+    """A client, and what it hears first."""
+    client = Client(proxy)
     code, text = client.connect(host, port)
+    if proxy and code == 220:
+        # our header and the greeting may have crossed: then its refusal answers the first command
+        refused, why = client.noop()
+        if refused == 421:
+            return client, refused, why
+    return client, code, text
+
+
+def smtp(args, host, port):
+    client, code, text = greeted(host, port, args.proxy)
     if args.proxy and code == 421:
         # perhaps direct clients are served
-        client = Client(False)
-        code, text = client.connect(host, port)
+        client, code, text = greeted(host, port, False)
     greeting = text.decode(errors="replace")
     if args.proxy and code == 421 and "PROXY" in greeting:
         say(True, f"who is no balancer is refused ({code} {greeting})")
