@@ -24,6 +24,7 @@ from gateway.cli.outward import (
     with_dns,
 )
 from gateway.cli.sysexits import USAGE
+from gateway.mail.network import is_address
 
 if TYPE_CHECKING:
     from gateway.outside.hosts import MxSet
@@ -57,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     if not 1 <= args.connections <= 20:
         raise CommandError(USAGE, "--connections: from 1 to 20")
     settings = own_settings(args)
-    target = args.target if _is_address(args.target) else domain_of(args.target)
+    target = args.target if is_address(args.target) else domain_of(args.target)
     mx = with_dns(args, settings, lambda dns: _hosts(dns, target))
     same, once = _questions(args, target)
     plan = probe.Plan(Offer(hello_of(args, settings), args.timeout, ca=args.ca), args.connections, same, once)
@@ -92,21 +93,11 @@ def _questions(args: argparse.Namespace, target: str) -> tuple[tuple[Question, .
         raise CommandError(USAGE, f"{address}: {error}") from error
     sender = args.reverse_path
     relay = Question("relay", sender, args.foreign)
-    if _is_address(target) and not args.domain and not args.rcpt:
+    if is_address(target) and not args.domain and not args.rcpt:
         return (Question("postmaster", sender, "postmaster"),), (relay,)
-    domain = domain_of(args.domain) if args.domain else "" if _is_address(target) else target
+    domain = domain_of(args.domain) if args.domain else "" if is_address(target) else target
     wanted = args.rcpt or [f"postmaster@{domain}"]
     same = tuple(Question(one, sender, one) for one in wanted)
     # once an address only: many unknown recipients would look like a dictionary attack
     nobody = (Question("nobody", sender, f"{_NOBODY}@{domain}"),) if domain and not args.known_only else ()
     return same, (*nobody, relay)
-
-
-def _is_address(text: str) -> bool:
-    from ipaddress import ip_address
-
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True

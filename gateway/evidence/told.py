@@ -42,7 +42,7 @@ def facts_of(record: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("result", f"{record.get('result', '')}: {record.get('reply', '')}"),
         ("mailstore", store),
         ("no answer", " ".join(map(str, cause.values())) if isinstance(cause, Mapping) else ""),
-        ("protocol", "; ".join(map(str, record.get("protocol", ())))),
+        ("protocol", "; ".join(str(said) for said in record.get("protocol", ()) if said != record.get("reply"))),
         ("detail", str(record.get("detail", ""))),
         ("policy", f"{record.get('policy', '')} profile {record.get('profile', '')}"),
         ("seconds", "  ".join(f"{name} {seconds:.3f}" for name, seconds in times.items())),

@@ -6,9 +6,18 @@ Known gaps: none.
 from __future__ import annotations
 
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from gateway.mail.limits import NETWORK_BITS
+
+
+def is_address(text: str) -> bool:
+    """Whether it is an IP address of either family, without brackets."""
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def unmapped(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from ipaddress import ip_address
 from pathlib import Path
 
 from gateway.adapters.clock_system import SystemClock
@@ -18,6 +17,7 @@ from gateway.cluster.list_probe import RESOLVER_FAULTS
 from gateway.cluster.list_watch import HITS_PERIOD, PERIOD, ListWatch, Watched, cluster_states
 from gateway.cluster.own_addresses import OwnAddress, OwnWatch
 from gateway.config import Settings, split_address
+from gateway.mail.network import is_address
 from gateway.node.counted_dns import CountedResolver
 from gateway.node.list_desk import NOTICE, REPORT, WorkerLists
 from gateway.node.notices import Notices, Reports
@@ -50,15 +50,7 @@ def resolver_addresses(settings: Settings | None, resolv_conf: Path = _RESOLV_CO
     except OSError:
         return []
     named = [line[1].partition("%")[0] for line in words if len(line) > 1 and line[0] == "nameserver"]
-    return [text for text in named if _is_address(text)]
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
+    return [text for text in named if is_address(text)]
 
 
 def served_domains(settings: Settings) -> list[str]:

@@ -163,6 +163,8 @@ def as_text(record: Mapping[str, Any]) -> str:
             refused = [one["address"] for one in asked if not str(one.get("reply", "")).startswith("2")]
             told |= {"from": record.get("from") or "<>", "rcpt": record.get("rcpt"), "refused": refused}
         told |= {key: record.get(key) for key in keys}
+        if told["protocol"] == [record.get("reply")]:
+            del told["protocol"]  # it stands at the end
         words = [f"{key}={_word(value)}" for key, value in told.items() if value not in (None, "", [])]
         words += [f"{key}={_word(record.get(key, ''))}" for key in ("reason", "reply")]
         if record.get("ms_reply"):

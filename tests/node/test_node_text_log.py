@@ -34,7 +34,9 @@ def test_who_was_refused_can_be_grepped() -> None:
     assert 'reason=relay-denied, reply="550 5.7.1 This domain' in line
 
 
-def test_a_session_shows_what_it_was_told() -> None:
-    told = {"event": "session", "from": "", "protocol": ["501 5.5.4 Syntax [S]", "503 5.5.1 Send EHLO first [S]"]}
-    line = as_text({"time": "2026-11-21T19:00:00.000Z", "level": "info", "node": "mx1", "qid": "S", **told})
+def test_a_session_shows_what_it_was_told_each_reply_once() -> None:
+    said = ["501 5.5.4 Syntax [S]", "503 5.5.1 Send EHLO first [S]"]
+    head = {"time": "2026-11-21T19:00:00.000Z", "level": "info", "node": "mx1", "event": "session", "qid": "S"}
+    line = as_text({**head, "protocol": said, "reply": said[1]})
     assert 'S: protocol="501 5.5.4 Syntax [S]","503 5.5.1 Send EHLO first [S]", reason=' in line
+    assert as_text({**head, "protocol": said[:1], "reply": said[0]}).count("501 5.5.4") == 1
