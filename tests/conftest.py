@@ -26,6 +26,7 @@ MISSING = "real component missing:"
 ALONE = (
     "balancers/test_balancers_under_load.py",
     "cluster/test_cluster_drills.py",
+    "cluster/test_cluster_two_sites.py",
     "crash/",
     "floods/",
     "outages/test_store_drills.py",

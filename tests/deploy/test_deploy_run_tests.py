@@ -60,8 +60,8 @@ def test_what_fails_beside_others_runs_once_more_and_is_named(tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     "tests",
-    [{"one": FAILS}, {"one": FAILS_ONCE.format(count=6)}, {"one": "import nothing_of_that_name\n"}, {"two": ALONE + FAILS}],
-    ids=["fails twice", "six fail", "cannot be imported", "alone part"],
+    [{"one": FAILS}, {f"n{n}": FAILS_ONCE.replace("seen-", f"seen-{n}-").format(count=1) for n in range(6)}, {"one": "import nothing_of_that_name\n"}, {"two": ALONE + FAILS}],
+    ids=["fails twice", "six files fail", "cannot be imported", "alone part"],
 )
 def test_what_is_broken_fails_the_run(tmp_path: Path, tests: dict[str, str]) -> None:
     done = run(tmp_path, **tests)
